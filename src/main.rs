@@ -1,0 +1,2 @@
+//! Arguments, `Config`, `App`, exit code.
+fn main() {}
