@@ -114,7 +114,8 @@ impl UpstreamUrl {
     /// Reads `http://host:port`, `https://host` or `unix:/path`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
+            // `unix:///path` is as common as `unix:/path`.
+            return match path.strip_prefix("//").unwrap_or(path) {
                 path if path.starts_with('/') && path.len() > 1 => Ok(Self::Unix {
                     path: PathBuf::from(path),
                 }),
