@@ -13,7 +13,6 @@ mod catch_up;
 mod dedicated;
 mod fanout;
 mod hub;
-pub mod index;
 pub mod plan;
 mod worker;
 
@@ -105,9 +104,19 @@ impl Drop for Subscription {
 impl Engine {
     /// Builds the engine around the hub that the feeds deliver to.
     pub fn new(client: Client, hub: Arc<Hub>, settings: EngineSettings, tasks: Tasks) -> Self {
-        let dedicated = Arc::new(dedicated::Pool::new(client.clone(), settings, tasks.clone()));
+        let dedicated = Arc::new(dedicated::Pool::new(
+            client.clone(),
+            settings,
+            tasks.clone(),
+        ));
         let catch_ups = Arc::new(tokio::sync::Semaphore::new(settings.catch_up_cursors_max));
-        Self { client, hub, dedicated, catch_ups, tasks }
+        Self {
+            client,
+            hub,
+            dedicated,
+            catch_ups,
+            tasks,
+        }
     }
 
     /// Subscribes an outbox: whatever passes the plan after `from` is pushed into it, in order, until it is ended.
@@ -126,7 +135,9 @@ impl Engine {
         outbox: Outbox,
     ) -> Result<Subscription, Refused> {
         if !plan.is_shared() {
-            self.dedicated.subscribe(feed, &plan, &from, &outbox).await?;
+            self.dedicated
+                .subscribe(feed, &plan, &from, &outbox)
+                .await?;
             return Ok(self.hub.join(plan, from, outbox, None).await);
         }
         let Some(token) = from.resume.clone() else {
@@ -135,7 +146,10 @@ impl Engine {
         if let Some(events) = feed.ring().since(&token, &plan.wanted.namespace)
             && catch_up::fits(&events, &outbox)
         {
-            return Ok(self.hub.join(plan, from, outbox, Some(Arc::clone(feed))).await);
+            return Ok(self
+                .hub
+                .join(plan, from, outbox, Some(Arc::clone(feed)))
+                .await);
         }
         let catch_up = catch_up::CatchUp {
             client: self.client.clone(),

@@ -53,7 +53,10 @@ impl MongoError {
     /// What an error means if it came on opening a change stream behind a token.
     pub(crate) fn on_resuming(self) -> Self {
         match self {
-            Self::Refused { code: CODE_FATAL, message } => Self::HistoryLost(message),
+            Self::Refused {
+                code: CODE_FATAL,
+                message,
+            } => Self::HistoryLost(message),
             other => other,
         }
     }
@@ -63,12 +66,17 @@ impl From<mongodb::error::Error> for MongoError {
     fn from(error: mongodb::error::Error) -> Self {
         use mongodb::error::ErrorKind;
         match error.kind.as_ref() {
-            ErrorKind::Command(refused) if refused.code == CODE_NO_REPLICA_SET => Self::NoReplicaSet,
+            ErrorKind::Command(refused) if refused.code == CODE_NO_REPLICA_SET => {
+                Self::NoReplicaSet
+            }
             ErrorKind::Command(refused) if CODES_HISTORY_LOST.contains(&refused.code) => {
                 Self::HistoryLost(refused.message.clone())
             }
             ErrorKind::Command(refused) if !error.contains_label("ResumableChangeStreamError") => {
-                Self::Refused { code: refused.code, message: refused.message.clone() }
+                Self::Refused {
+                    code: refused.code,
+                    message: refused.message.clone(),
+                }
             }
             _ => Self::Unreachable(error.to_string()),
         }

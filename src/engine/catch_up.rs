@@ -43,12 +43,24 @@ impl CatchUp {
     ///
     /// # Errors
     /// [`Refused::HistoryLost`] if history does not reach back to `token`; [`Refused::Unavailable`].
-    pub(super) async fn start(self, token: ResumeToken, tasks: &Tasks) -> Result<Subscription, Refused> {
+    pub(super) async fn start(
+        self,
+        token: ResumeToken,
+        tasks: &Tasks,
+    ) -> Result<Subscription, Refused> {
         let busy = |what: &str| Refused::Unavailable(MongoError::Unreachable(what.to_owned()));
-        let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = turn.map_err(|_| busy("too many clients catch up"))?.map_err(|_| busy("shutting down"))?;
+        let turn =
+            tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = turn
+            .map_err(|_| busy("too many clients catch up"))?
+            .map_err(|_| busy("shutting down"))?;
         let namespace = self.plan.wanted.namespace.clone();
-        let mut past = Past { feed: Arc::clone(&self.feed), namespace, at: token, cursor: None };
+        let mut past = Past {
+            feed: Arc::clone(&self.feed),
+            namespace,
+            at: token,
+            cursor: None,
+        };
         past.open_if_needed(&self.client).await?;
         let departures = Arc::new(OnceLock::new());
         let told = Arc::clone(&departures);
@@ -92,7 +104,10 @@ impl CatchUp {
             }
         }
         self.from.resume = Some(past.at);
-        Ok(self.hub.join(self.plan, self.from, self.outbox, Some(self.feed)).await)
+        Ok(self
+            .hub
+            .join(self.plan, self.from, self.outbox, Some(self.feed))
+            .await)
     }
 }
 
@@ -110,7 +125,8 @@ impl Past {
         if self.feed.ring().since(&self.at, &self.namespace).is_some() {
             return Ok(());
         }
-        self.cursor = Some(self.open(client).await.map_err(|error| match error {
+        let opened = open_behind(client, &self.namespace, &self.at).await;
+        self.cursor = Some(opened.map_err(|error| match error {
             MongoError::HistoryLost(_) => Refused::HistoryLost,
             // A token that is no token to MongoDB either.
             MongoError::Refused { .. } => Refused::HistoryLost,
@@ -119,15 +135,12 @@ impl Past {
         Ok(())
     }
 
-    async fn open(&self, client: &Client) -> Result<Opened, MongoError> {
-        let scope = Scope::Database(self.namespace.database.clone());
-        let watched = BTreeSet::from([self.namespace.clone()]);
-        let reading = Reading { await_max: AWAIT_MAX, ..Reading::default() };
-        open(client, &scope, &watched, &Start::After(self.at.clone()), &[], reading).await
-    }
-
     /// The next events, and whether what is left fits into the outbox at once and so is the worker's to replay.
-    async fn next(&mut self, client: &Client, outbox: &Outbox) -> Result<(Vec<Arc<Event>>, bool), MongoError> {
+    async fn next(
+        &mut self,
+        client: &Client,
+        outbox: &Outbox,
+    ) -> Result<(Vec<Arc<Event>>, bool), MongoError> {
         if let Some(events) = self.feed.ring().since(&self.at, &self.namespace) {
             self.cursor = None;
             let is_last = fits(&events, outbox);
@@ -135,16 +148,22 @@ impl Past {
         }
         if self.cursor.is_none() {
             // The ring moved on while the client was reading.
-            self.cursor = Some(self.open(client).await?);
+            self.cursor = Some(open_behind(client, &self.namespace, &self.at).await?);
         }
         let cursor = self.cursor.as_mut().expect("invariant: opened just above");
         let Some(raw) = cursor.next_if_any().await? else {
-            if let Some(token) = cursor.resume_token().as_ref().and_then(ResumeToken::from_driver) {
+            if let Some(token) = cursor
+                .resume_token()
+                .as_ref()
+                .and_then(ResumeToken::from_driver)
+            {
                 self.at = self.at.clone().max(token);
             }
             return Ok((Vec::new(), false));
         };
-        let Some(event) = Event::read(raw) else { return Ok((Vec::new(), false)) };
+        let Some(event) = Event::read(raw) else {
+            return Ok((Vec::new(), false));
+        };
         // Nothing may be handed out before the feed has passed it, or a revocation could be overtaken. Between here and
         // where the ring begins there is nothing; behind that the ring serves.
         match self.feed.ring().reaches_back_to(&self.namespace) {
@@ -157,4 +176,27 @@ impl Past {
             _ => Ok((vec![Arc::new(event)], false)),
         }
     }
+}
+
+/// A stream on the database: an id may be that of an event in another collection.
+async fn open_behind(
+    client: &Client,
+    namespace: &Namespace,
+    place: &ResumeToken,
+) -> Result<Opened, MongoError> {
+    let scope = Scope::Database(namespace.database.clone());
+    let watched = BTreeSet::from([namespace.clone()]);
+    let reading = Reading {
+        await_max: AWAIT_MAX,
+        ..Reading::default()
+    };
+    open(
+        client,
+        &scope,
+        &watched,
+        &Start::After(place.clone()),
+        &[],
+        reading,
+    )
+    .await
 }

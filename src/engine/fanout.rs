@@ -34,18 +34,35 @@ pub(super) struct Group {
 impl Member {
     /// A session that wants what is written after its floor.
     pub(super) fn fresh(outbox: Outbox, from: &From) -> Self {
-        Self { outbox, floor: Some(Floor { time: Some(from.floor), through: None }) }
+        Self {
+            outbox,
+            floor: Some(Floor {
+                time: Some(from.floor),
+                through: None,
+            }),
+        }
     }
 
     /// A session that has everything up to `token`.
     pub(super) fn resumed(outbox: Outbox, token: ResumeToken) -> Self {
-        Self { outbox, floor: Some(Floor { time: None, through: Some(token) }) }
+        Self {
+            outbox,
+            floor: Some(Floor {
+                time: None,
+                through: Some(token),
+            }),
+        }
     }
 
     fn wants(&mut self, event: &Event) -> bool {
-        let Some(floor) = &self.floor else { return true };
+        let Some(floor) = &self.floor else {
+            return true;
+        };
         let late = floor.time.is_none_or(|time| event.time() > time)
-            && floor.through.as_ref().is_none_or(|token| event.token > *token);
+            && floor
+                .through
+                .as_ref()
+                .is_none_or(|token| event.token > *token);
         if late {
             self.floor = None;
         }
@@ -59,7 +76,10 @@ impl Member {
 
 impl Group {
     pub(super) fn new(plan: Plan) -> Self {
-        Self { plan, members: Vec::new() }
+        Self {
+            plan,
+            members: Vec::new(),
+        }
     }
 
     pub(super) fn join(&mut self, member: Member) {
@@ -97,7 +117,9 @@ impl Group {
 
     /// Ends every member.
     pub(super) fn end_all(&self, ending: Ending) {
-        self.members.iter().for_each(|member| member.outbox.end(ending));
+        self.members
+            .iter()
+            .for_each(|member| member.outbox.end(ending));
     }
 
     /// Removes the members whose session is over. Returns whether anybody is left.
@@ -114,7 +136,11 @@ pub(super) fn passes(plan: &Plan, event: &RawDocument) -> bool {
         Served::Shared(predicates) => predicates.iter().all(|predicate| predicate.matches(event)),
         Served::Dedicated { .. } => true,
     };
-    stages && plan.notify.as_ref().is_none_or(|notify| notify.matches(event))
+    stages
+        && plan
+            .notify
+            .as_ref()
+            .is_none_or(|notify| notify.matches(event))
 }
 
 /// Renders one event, once for each way in which somebody wants to see it.
@@ -127,26 +153,35 @@ pub(super) struct Renderer<'a> {
 impl<'a> Renderer<'a> {
     /// `text` is a buffer to work in, kept by the caller from event to event.
     pub(super) fn new(event: &'a Event, text: &'a mut String) -> Self {
-        Self { event, text, rendered: Vec::new() }
+        Self {
+            event,
+            text,
+            rendered: Vec::new(),
+        }
     }
 
     /// The frame for these wishes; `None` if the event cannot be shown (it is skipped, counted and logged).
     pub(super) fn frame(&mut self, wanted: &std::sync::Arc<Wanted>) -> Option<Bytes> {
         let alike = |other: &Wanted| {
-            other.mode == wanted.mode && other.framing == wanted.framing && other.veil == wanted.veil
+            other.mode == wanted.mode
+                && other.framing == wanted.framing
+                && other.veil == wanted.veil
         };
         if let Some((_, frame)) = self.rendered.iter().find(|(other, _)| alike(other)) {
             return frame.clone();
         }
         let frame = self.render(wanted);
-        self.rendered.push((std::sync::Arc::clone(wanted), frame.clone()));
+        self.rendered
+            .push((std::sync::Arc::clone(wanted), frame.clone()));
         frame
     }
 
     fn render(&mut self, wanted: &Wanted) -> Option<Bytes> {
         self.text.clear();
         let ids = matches!(wanted.framing, Framing::WebSocket { ids: true });
-        if let Err(error) = frame::event_text(&self.event.raw, wanted.mode, &wanted.veil, ids, self.text) {
+        if let Err(error) =
+            frame::event_text(&self.event.raw, wanted.mode, &wanted.veil, ids, self.text)
+        {
             metrics::counter!("sidestream_events_skipped_total").increment(1);
             tracing::warn!(collection = %wanted.namespace, %error, "event skipped, it cannot be shown");
             return None;

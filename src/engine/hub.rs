@@ -34,7 +34,10 @@ pub(super) struct Handle {
 impl Hub {
     /// Makes a hub without workers: they come with the first subscription of a collection and go with the last.
     pub fn new(tasks: Tasks) -> Self {
-        Self { workers: Arc::default(), tasks }
+        Self {
+            workers: Arc::default(),
+            tasks,
+        }
     }
 
     /// Makes an outbox a member of the group with this plan; with `replay` it gets what the ring holds first.
@@ -46,15 +49,27 @@ impl Hub {
         replay: Option<Arc<Feed>>,
     ) -> Subscription {
         let namespace = plan.wanted.namespace.clone();
-        let join = Box::new(Join { plan, from, outbox, replay });
+        let join = Box::new(Join {
+            plan,
+            from,
+            outbox,
+            replay,
+        });
         loop {
             let handle = self.worker(&namespace);
             // A worker that ends closes its queue; the next round makes another one.
-            let Ok(place) = handle.work.clone().reserve_owned().await else { continue };
+            let Ok(place) = handle.work.clone().reserve_owned().await else {
+                continue;
+            };
             let workers = lock(&self.workers);
-            if workers.get(&namespace).is_some_and(|current| current.work.same_channel(&handle.work)) {
+            if workers
+                .get(&namespace)
+                .is_some_and(|current| current.work.same_channel(&handle.work))
+            {
                 place.send(Work::Join(join));
-                return Subscription { departures: Arc::new(OnceLock::from(handle.departures)) };
+                return Subscription {
+                    departures: Arc::new(OnceLock::from(handle.departures)),
+                };
             }
         }
     }
@@ -68,8 +83,12 @@ impl Hub {
         }
         let (work, queue) = mpsc::channel(WORK_MAX);
         let departures = Arc::<Departures>::default();
-        let worker =
-            Worker::new(namespace.clone(), queue, Arc::clone(&departures), Arc::clone(&self.workers));
+        let worker = Worker::new(
+            namespace.clone(),
+            queue,
+            Arc::clone(&departures),
+            Arc::clone(&self.workers),
+        );
         self.tasks.spawn("engine.worker", worker.run());
         let handle = Handle { work, departures };
         workers.insert(namespace.clone(), handle.clone());
@@ -80,20 +99,26 @@ impl Hub {
     fn sort(&self, events: Vec<Arc<Event>>) -> Vec<(mpsc::Sender<Work>, Vec<Arc<Event>>)> {
         let workers = lock(&self.workers);
         let mut sorted: Vec<(Namespace, Vec<Arc<Event>>)> = Vec::new();
-        let mut give = |namespace: Namespace, event: &Arc<Event>| {
-            match sorted.iter_mut().find(|(other, _)| *other == namespace) {
-                Some((_, batch)) => batch.push(Arc::clone(event)),
-                None => sorted.push((namespace, vec![Arc::clone(event)])),
-            }
+        let mut give = |namespace: Namespace, event: &Arc<Event>| match sorted
+            .iter_mut()
+            .find(|(other, _)| *other == namespace)
+        {
+            Some((_, batch)) => batch.push(Arc::clone(event)),
+            None => sorted.push((namespace, vec![Arc::clone(event)])),
         };
         for event in &events {
             match event.operation {
                 Operation::DropDatabase => {
-                    let concerned = workers.keys().filter(|namespace| namespace.database == event.database);
+                    let concerned = workers
+                        .keys()
+                        .filter(|namespace| namespace.database == event.database);
                     concerned.for_each(|namespace| give(namespace.clone(), event));
                 }
                 Operation::Data | Operation::Drop | Operation::Rename | Operation::Other => {
-                    let at = Namespace { database: event.database.clone(), collection: event.collection.clone() };
+                    let at = Namespace {
+                        database: event.database.clone(),
+                        collection: event.collection.clone(),
+                    };
                     for namespace in std::iter::once(at).chain(event.renamed_to.clone()) {
                         if workers.contains_key(&namespace) {
                             give(namespace, event);
@@ -126,14 +151,22 @@ impl Sink for Hub {
         };
         let handles: Vec<Handle> = {
             let workers = lock(&self.workers);
-            workers.iter().filter(|(namespace, _)| concerned(namespace)).map(|(_, handle)| handle.clone()).collect()
+            workers
+                .iter()
+                .filter(|(namespace, _)| concerned(namespace))
+                .map(|(_, handle)| handle.clone())
+                .collect()
         };
         for handle in handles {
-            self.tasks.spawn("engine.gap", async move { drop(handle.work.send(Work::Lost).await) });
+            self.tasks.spawn("engine.gap", async move {
+                drop(handle.work.send(Work::Lost).await)
+            });
         }
     }
 }
 
 pub(super) fn lock(workers: &Workers) -> std::sync::MutexGuard<'_, HashMap<Namespace, Handle>> {
-    workers.lock().expect("invariant: no code panics while it holds this lock")
+    workers
+        .lock()
+        .expect("invariant: no code panics while it holds this lock")
 }

@@ -41,7 +41,7 @@ pub struct Wanted {
 #[derive(Clone, Debug)]
 pub enum Served {
     /// In process: every stage is a `$match` that compiles, and this is their conjunction.
-    Shared(Vec<Predicate>),
+    Shared(Arc<[Predicate]>),
     /// By MongoDB, in a cursor shared by all sessions with an equal pipeline.
     Dedicated {
         /// Why it cannot be evaluated in process.
@@ -74,7 +74,7 @@ pub struct Plan {
     /// How the stages are evaluated.
     pub served: Served,
     /// The compiled `notify_when`.
-    pub notify: Option<Predicate>,
+    pub notify: Option<Arc<Predicate>>,
     pub(super) key: PlanKey,
 }
 
@@ -96,7 +96,8 @@ impl Plan {
     /// As [`PlanError`].
     pub fn choose(wanted: Wanted) -> Result<Self, PlanError> {
         let encode = |document: &Document| {
-            let raw = RawDocumentBuf::try_from(document).map_err(|error| PlanError::Encoding(error.to_string()))?;
+            let raw = RawDocumentBuf::try_from(document)
+                .map_err(|error| PlanError::Encoding(error.to_string()))?;
             Ok(raw.into_bytes())
         };
         let mut stages = Vec::new();
@@ -106,13 +107,21 @@ impl Plan {
         let notify = wanted.notify.as_ref().map(query::compile).transpose();
         let notify = notify.map_err(|unsupported| PlanError::Notify(unsupported.to_string()))?;
         let key = PlanKey {
-            pipeline: PipelineKey { namespace: wanted.namespace.clone(), stages },
+            pipeline: PipelineKey {
+                namespace: wanted.namespace.clone(),
+                stages,
+            },
             notify: wanted.notify.as_ref().map(encode).transpose()?,
             veil: wanted.veil.clone(),
             mode: wanted.mode,
             framing: wanted.framing,
         };
-        Ok(Self { served: serve(&wanted.stages), wanted: Arc::new(wanted), notify, key })
+        Ok(Self {
+            served: serve(&wanted.stages),
+            wanted: Arc::new(wanted),
+            notify: notify.map(Arc::new),
+            key,
+        })
     }
 
     /// Whether the feed alone serves it.
@@ -129,19 +138,25 @@ pub fn serve(stages: &[Document]) -> Served {
         let filter = match (entries.next(), entries.next()) {
             (Some((name, filter)), None) if name == "$match" => filter.as_document(),
             (Some((name, _)), _) => {
-                return Served::Dedicated { reason: format!("stages[{index}]: {name} is evaluated by MongoDB") };
+                return Served::Dedicated {
+                    reason: format!("stages[{index}]: {name} is evaluated by MongoDB"),
+                };
             }
             (None, _) => None,
         };
         let Some(filter) = filter else {
-            return Served::Dedicated { reason: format!("stages[{index}]: not a stage with one document") };
+            return Served::Dedicated {
+                reason: format!("stages[{index}]: not a stage with one document"),
+            };
         };
         match query::compile(filter) {
             Ok(predicate) => predicates.push(predicate),
             Err(unsupported) => {
-                return Served::Dedicated { reason: format!("stages[{index}].$match: {unsupported}") };
+                return Served::Dedicated {
+                    reason: format!("stages[{index}].$match: {unsupported}"),
+                };
             }
         }
     }
-    Served::Shared(predicates)
+    Served::Shared(predicates.into())
 }

@@ -50,7 +50,14 @@ impl Worker {
         departures: Arc<Departures>,
         workers: Arc<Workers>,
     ) -> Self {
-        Self { namespace, queue, departures, workers, groups: HashMap::new(), text: String::new() }
+        Self {
+            namespace,
+            queue,
+            departures,
+            workers,
+            groups: HashMap::new(),
+            text: String::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -80,7 +87,10 @@ impl Worker {
         match work {
             Work::Batch(events) => events.iter().for_each(|event| self.offer(event)),
             Work::Join(join) => self.join(*join),
-            Work::Lost => self.groups.values().for_each(|group| group.end_all(Ending::HistoryLost)),
+            Work::Lost => self
+                .groups
+                .values()
+                .for_each(|group| group.end_all(Ending::HistoryLost)),
         }
     }
 
@@ -94,14 +104,21 @@ impl Worker {
         }
         match event.operation {
             Operation::Drop | Operation::Rename | Operation::DropDatabase => {
-                self.groups.values_mut().for_each(|group| group.end(event, Ending::CollectionGone));
+                self.groups
+                    .values_mut()
+                    .for_each(|group| group.end(event, Ending::CollectionGone));
             }
             Operation::Data | Operation::Invalidate | Operation::Other => (),
         }
     }
 
     fn join(&mut self, join: Join) {
-        let Join { plan, from, outbox, replay } = join;
+        let Join {
+            plan,
+            from,
+            outbox,
+            replay,
+        } = join;
         let member = match (replay, from.resume.clone()) {
             (Some(feed), Some(token)) => {
                 let Some(events) = feed.ring().since(&token, &self.namespace) else {
@@ -117,7 +134,10 @@ impl Worker {
             }
             _ => Member::fresh(outbox, &from),
         };
-        self.groups.entry(plan.key.clone()).or_insert_with(|| Group::new(plan)).join(member);
+        self.groups
+            .entry(plan.key.clone())
+            .or_insert_with(|| Group::new(plan))
+            .join(member);
     }
 
     /// Removes who has gone. Returns whether nobody is left.
@@ -148,7 +168,9 @@ pub(super) fn replay_one(plan: &Plan, event: &Event, outbox: &Outbox, text: &mut
         let _: Result<(), crate::delivery::SendError> = outbox.try_send(frame);
     }
     match event.operation {
-        Operation::Drop | Operation::Rename | Operation::DropDatabase => outbox.end(Ending::CollectionGone),
+        Operation::Drop | Operation::Rename | Operation::DropDatabase => {
+            outbox.end(Ending::CollectionGone)
+        }
         Operation::Data | Operation::Invalidate | Operation::Other => (),
     }
 }

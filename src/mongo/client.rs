@@ -28,8 +28,12 @@ const POOL_CONNECTIONS_SPARE: u32 = 64;
 /// The driver's, if the URI cannot be read or its host name (`mongodb+srv`) not be resolved.
 pub async fn connect(uri: &str, cursors: u32) -> Result<Client, mongodb::error::Error> {
     let mut options = ClientOptions::parse(uri).await?;
-    options.app_name.get_or_insert_with(|| "sidestream".to_owned());
-    options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+    options
+        .app_name
+        .get_or_insert_with(|| "sidestream".to_owned());
+    options
+        .server_selection_timeout
+        .get_or_insert(SERVER_SELECTION_TIMEOUT);
     let pool = cursors.saturating_add(POOL_CONNECTIONS_SPARE);
     let given = options.max_pool_size.unwrap_or(0);
     options.max_pool_size = Some(given.max(pool));
@@ -85,9 +89,12 @@ impl Clock {
 /// # Errors
 /// As [`MongoError`]; [`MongoError::NoReplicaSet`] if the answer carries none.
 pub async fn operation_time(client: &Client) -> Result<Timestamp, MongoError> {
-    let ping = client.database("admin").run_command(doc! { "ping": 1 }).into_future();
+    let admin = client.database("admin");
+    let ping = admin.run_command(doc! { "ping": 1 }).into_future();
     let answer = tokio::time::timeout(PING_TIMEOUT, ping)
         .await
         .map_err(|_| MongoError::Unreachable("no answer to a ping".to_owned()))??;
-    answer.get_timestamp("operationTime").map_err(|_| MongoError::NoReplicaSet)
+    answer
+        .get_timestamp("operationTime")
+        .map_err(|_| MongoError::NoReplicaSet)
 }

@@ -17,7 +17,10 @@ pub struct Namespace {
 impl Namespace {
     /// Names a collection.
     pub fn new(database: impl Into<Arc<str>>, collection: impl Into<Arc<str>>) -> Self {
-        Self { database: database.into(), collection: collection.into() }
+        Self {
+            database: database.into(),
+            collection: collection.into(),
+        }
     }
 }
 
@@ -76,9 +79,13 @@ impl ResumeToken {
         let at = TOKEN_TIMESTAMP_TYPE.len();
         let half = TOKEN_TIME_DIGITS / 2;
         let number = |range: std::ops::Range<usize>| {
-            u32::from_str_radix(&self.0[range], 16).expect("invariant: `parse` let only hexadecimal digits in")
+            u32::from_str_radix(&self.0[range], 16)
+                .expect("invariant: `parse` let only hexadecimal digits in")
         };
-        Timestamp { time: number(at..at + half), increment: number(at + half..at + 2 * half) }
+        Timestamp {
+            time: number(at..at + half),
+            increment: number(at + half..at + 2 * half),
+        }
     }
 
     /// The token as the driver wants it.
@@ -158,7 +165,14 @@ impl Event {
                 _ => (),
             }
         }
-        Some(Self { token: token?, raw, operation, database, collection, renamed_to })
+        Some(Self {
+            token: token?,
+            raw,
+            operation,
+            database,
+            collection,
+            renamed_to,
+        })
     }
 
     /// When it happened.
@@ -186,9 +200,16 @@ impl Event {
 
     /// The `_id` of the document that changed, and the document after the change.
     pub fn document(&self) -> (Option<bson::Bson>, Option<bson::Document>) {
-        let id = self.raw.get_document("documentKey").ok().and_then(|key| key.get("_id").ok().flatten());
+        let id = self
+            .raw
+            .get_document("documentKey")
+            .ok()
+            .and_then(|key| key.get("_id").ok().flatten());
         let document = self.raw.get_document("fullDocument").ok();
-        (id.and_then(|id| id.try_into().ok()), document.and_then(|document| document.try_into().ok()))
+        (
+            id.and_then(|id| id.try_into().ok()),
+            document.and_then(|document| document.try_into().ok()),
+        )
     }
 }
 
@@ -202,7 +223,9 @@ impl Operation {
             "rename" => Self::Rename,
             "dropDatabase" => Self::DropDatabase,
             "invalidate" => Self::Invalidate,
-            "create" | "createIndexes" | "dropIndexes" | "modify" | "shardCollection" => Self::Other,
+            "create" | "createIndexes" | "dropIndexes" | "modify" | "shardCollection" => {
+                Self::Other
+            }
             _ => Self::Data,
         }
     }
@@ -216,14 +239,27 @@ mod tests {
     fn a_token_tells_its_time_and_its_order() {
         let early = ResumeToken::parse("826373F3B1000000012B022C0100296E5A1004").unwrap();
         let late = ResumeToken::parse("826373F3B1000000022B022C0100296E5A1004").unwrap();
-        assert_eq!(early.time(), Timestamp { time: 0x6373_F3B1, increment: 1 });
+        assert_eq!(
+            early.time(),
+            Timestamp {
+                time: 0x6373_F3B1,
+                increment: 1
+            }
+        );
         assert!(early < late);
         assert_eq!(ResumeToken::from_driver(&early.to_driver()), Some(early));
     }
 
     #[test]
     fn what_cannot_be_a_token_is_none() {
-        for text in ["", "zz", "82", "826373F3B10000000", "936373F3B100000001", "826373F3B10000000G"] {
+        for text in [
+            "",
+            "zz",
+            "82",
+            "826373F3B10000000",
+            "936373F3B100000001",
+            "826373F3B10000000G",
+        ] {
             assert_eq!(ResumeToken::parse(text), None, "{text}");
         }
     }

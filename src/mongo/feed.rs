@@ -120,7 +120,10 @@ pub struct Feed {
 /// What a feed can be asked.
 enum Command {
     /// Watch this collection too; the reply comes when no event after the reply's time can be missed any more.
-    Watch { namespace: Namespace, reply: oneshot::Sender<()> },
+    Watch {
+        namespace: Namespace,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl Feed {
@@ -152,7 +155,13 @@ impl Feed {
             watched: BTreeSet::new(),
         };
         tasks.spawn("mongo.feed", task.run());
-        Self { scope, commands, ring, state: state_seen, position: position_seen }
+        Self {
+            scope,
+            commands,
+            ring,
+            state: state_seen,
+            position: position_seen,
+        }
     }
 
     /// What is watched.
@@ -169,7 +178,10 @@ impl Feed {
     pub async fn watch(&self, namespace: &Namespace) -> Result<(), MongoError> {
         let (reply, done) = oneshot::channel();
         let ended = || MongoError::Unreachable("shutting down".to_owned());
-        let command = Command::Watch { namespace: namespace.clone(), reply };
+        let command = Command::Watch {
+            namespace: namespace.clone(),
+            reply,
+        };
         self.commands.send(command).await.map_err(|_| ended())?;
         done.await.map_err(|_| ended())
     }
@@ -190,7 +202,9 @@ impl Feed {
                 State::Opening => unreachable!("`wait_for` waited for another state"),
             },
             Ok(Err(_)) => Err(MongoError::Unreachable("shutting down".to_owned())),
-            Err(_) => Err(MongoError::Unreachable("the change stream does not open".to_owned())),
+            Err(_) => Err(MongoError::Unreachable(
+                "the change stream does not open".to_owned(),
+            )),
         }
     }
 

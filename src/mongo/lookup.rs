@@ -45,8 +45,14 @@ struct Table {
 
 enum Slot {
     /// A find is under way. The time is that of the newest change seen meanwhile.
-    Reading { reading: Reading, overtaken: Option<Timestamp> },
-    Known { known: Known, read_at: Instant },
+    Reading {
+        reading: Reading,
+        overtaken: Option<Timestamp>,
+    },
+    Known {
+        known: Known,
+        read_at: Instant,
+    },
 }
 
 /// A bucket of finds that fills up evenly.
@@ -58,7 +64,9 @@ struct Finds {
 
 impl std::fmt::Debug for Lookup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lookup").field("namespace", &self.state.namespace).finish_non_exhaustive()
+        f.debug_struct("Lookup")
+            .field("namespace", &self.state.namespace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,9 +79,20 @@ impl Lookup {
         remembered_max: NonZeroUsize,
         finds_per_second: u32,
     ) -> Self {
-        let table = Table { slots: LruCache::new(remembered_max), finds: Finds::new(finds_per_second) };
-        let state = State { namespace, client, clock, watched: AtomicBool::new(false), table: Mutex::new(table) };
-        Self { state: Arc::new(state) }
+        let table = Table {
+            slots: LruCache::new(remembered_max),
+            finds: Finds::new(finds_per_second),
+        };
+        let state = State {
+            namespace,
+            client,
+            clock,
+            watched: AtomicBool::new(false),
+            table: Mutex::new(table),
+        };
+        Self {
+            state: Arc::new(state),
+        }
     }
 
     /// The collection that is looked into.
@@ -129,7 +148,10 @@ impl Lookup {
         match table.slots.peek_mut(id) {
             Some(Slot::Reading { overtaken, .. }) => *overtaken = (*overtaken).max(Some(time)),
             Some(Slot::Known { known, read_at }) if time > known.as_of => {
-                *known = Known { document: document.map(Arc::new), as_of: time };
+                *known = Known {
+                    document: document.map(Arc::new),
+                    as_of: time,
+                };
                 *read_at = Instant::now();
             }
             Some(Slot::Known { .. }) | None => (),
@@ -142,7 +164,13 @@ impl Lookup {
         }
         let (state, name) = (Arc::clone(&self.state), id.to_owned());
         let reading = async move { state.read(&name).await }.boxed().shared();
-        table.slots.put(id.to_owned(), Slot::Reading { reading: reading.clone(), overtaken: None });
+        table.slots.put(
+            id.to_owned(),
+            Slot::Reading {
+                reading: reading.clone(),
+                overtaken: None,
+            },
+        );
         Ok(reading)
     }
 }
@@ -153,11 +181,16 @@ impl State {
         for _ in 0..OVERTAKEN_MAX {
             let answer = self.read_once(id).await;
             let mut table = self.lock();
-            let Some(Slot::Reading { overtaken, .. }) = table.slots.peek_mut(id) else { return answer };
+            let Some(Slot::Reading { overtaken, .. }) = table.slots.peek_mut(id) else {
+                return answer;
+            };
             match (&answer, overtaken.take()) {
                 (Ok(known), Some(time)) if time > known.as_of => continue,
                 (Ok(known), _) if self.watched.load(Ordering::Acquire) => {
-                    let slot = Slot::Known { known: known.clone(), read_at: Instant::now() };
+                    let slot = Slot::Known {
+                        known: known.clone(),
+                        read_at: Instant::now(),
+                    };
                     table.slots.put(id.to_owned(), slot);
                     return answer;
                 }
@@ -173,10 +206,15 @@ impl State {
 
     async fn read_once(&self, id: &str) -> Result<Known, MongoError> {
         let as_of = self.clock.now().await?;
-        let collection =
-            self.client.database(&self.namespace.database).collection::<Document>(&self.namespace.collection);
+        let collection = self
+            .client
+            .database(&self.namespace.database)
+            .collection::<Document>(&self.namespace.collection);
         let document = collection.find_one(doc! { "_id": id }).await?;
-        Ok(Known { document: document.map(Arc::new), as_of })
+        Ok(Known {
+            document: document.map(Arc::new),
+            as_of,
+        })
     }
 
     fn is_good(&self, known: &Known, read_at: Instant) -> bool {
@@ -185,13 +223,19 @@ impl State {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
-        self.table.lock().expect("invariant: no code panics while it holds this lock")
+        self.table
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
     }
 }
 
 impl Finds {
     fn new(per_second: u32) -> Self {
-        Self { per_second: per_second.into(), left: per_second.into(), filled_at: Instant::now() }
+        Self {
+            per_second: per_second.into(),
+            left: per_second.into(),
+            filled_at: Instant::now(),
+        }
     }
 
     fn take(&mut self) -> bool {

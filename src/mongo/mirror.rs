@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use bson::{Bson, Document, Timestamp, doc};
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::Client;
 
@@ -29,13 +29,18 @@ pub struct Mirror {
     namespace: Namespace,
     client: Client,
     clock: Clock,
-    documents: Mutex<HashMap<String, (Bson, Known)>>,
+    documents: Mutex<HashMap<Vec<u8>, (Bson, Known)>>,
 }
 
 impl Mirror {
     /// Makes an empty mirror; [`Mirror::load`] fills it.
     pub fn new(namespace: Namespace, client: Client, clock: Clock) -> Self {
-        Self { namespace, client, clock, documents: Mutex::default() }
+        Self {
+            namespace,
+            client,
+            clock,
+            documents: Mutex::default(),
+        }
     }
 
     /// The collection that is mirrored.
@@ -53,8 +58,19 @@ impl Mirror {
         let mut documents = self.lock();
         let mut fresh = HashMap::with_capacity(all.len());
         for document in all {
-            let Some(id) = document.get("_id").cloned() else { continue };
-            fresh.insert(key(&id), (id, Known { document: Some(Arc::new(document)), as_of }));
+            let Some(id) = document.get("_id").cloned() else {
+                continue;
+            };
+            fresh.insert(
+                key(&id),
+                (
+                    id,
+                    Known {
+                        document: Some(Arc::new(document)),
+                        as_of,
+                    },
+                ),
+            );
         }
         // What the feed brought while the read was under way is newer than the read may be.
         for (key, (id, known)) in documents.drain() {
@@ -72,10 +88,18 @@ impl Mirror {
     /// As [`MongoError`]; the mirror stays as it was.
     pub async fn refresh(&self, id: &Bson) -> Result<Known, MongoError> {
         let as_of = self.clock.now().await?;
-        let document = self.collection().find_one(doc! { "_id": id.clone() }).await?;
-        let read = Known { document: document.map(Arc::new), as_of };
+        let document = self
+            .collection()
+            .find_one(doc! { "_id": id.clone() })
+            .await?;
+        let read = Known {
+            document: document.map(Arc::new),
+            as_of,
+        };
         let mut documents = self.lock();
-        let slot = documents.entry(key(id)).or_insert_with(|| (id.clone(), read.clone()));
+        let slot = documents
+            .entry(key(id))
+            .or_insert_with(|| (id.clone(), read.clone()));
         if slot.1.as_of <= read.as_of {
             slot.1 = read;
         }
@@ -85,7 +109,10 @@ impl Mirror {
     /// Applies a change that the feed brought. `false` if it is not newer than what is known.
     pub fn apply(&self, id: &Bson, document: Option<Document>, time: Timestamp) -> bool {
         let mut documents = self.lock();
-        let known = Known { document: document.map(Arc::new), as_of: time };
+        let known = Known {
+            document: document.map(Arc::new),
+            as_of: time,
+        };
         match documents.entry(key(id)) {
             std::collections::hash_map::Entry::Occupied(mut slot) => {
                 let newer = time > slot.get().1.as_of;
@@ -106,7 +133,10 @@ impl Mirror {
         let mut gone = Vec::new();
         for (id, known) in self.lock().values_mut() {
             if time > known.as_of && known.document.is_some() {
-                *known = Known { document: None, as_of: time };
+                *known = Known {
+                    document: None,
+                    as_of: time,
+                };
                 gone.push(id.clone());
             }
         }
@@ -121,20 +151,28 @@ impl Mirror {
     /// All documents that are there.
     pub fn documents(&self) -> Vec<(Arc<Document>, Timestamp)> {
         let documents = self.lock();
-        documents.values().filter_map(|(_, known)| Some((known.document.clone()?, known.as_of))).collect()
+        documents
+            .values()
+            .filter_map(|(_, known)| Some((known.document.clone()?, known.as_of)))
+            .collect()
     }
 
     fn collection(&self) -> mongodb::Collection<Document> {
-        self.client.database(&self.namespace.database).collection(&self.namespace.collection)
+        self.client
+            .database(&self.namespace.database)
+            .collection(&self.namespace.collection)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Bson, Known)>> {
-        self.documents.lock().expect("invariant: no code panics while it holds this lock")
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, (Bson, Known)>> {
+        self.documents
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
     }
 }
 
-/// A text by which an `_id` is looked up. Ids of metadata are strings and ObjectIds; any other type is told apart by
-/// its canonical extended JSON.
-fn key(id: &Bson) -> String {
-    id.clone().into_canonical_extjson().to_string()
+/// The bytes by which an `_id` is looked up. Ids of metadata are strings and ObjectIds, for which equal means equal bytes.
+fn key(id: &Bson) -> Vec<u8> {
+    RawDocumentBuf::try_from(doc! { "": id.clone() })
+        .map(RawDocumentBuf::into_bytes)
+        .unwrap_or_default()
 }

@@ -62,23 +62,49 @@ enum Left {
 
 impl Source {
     pub(super) fn new(client: Client, wanted: &Arc<Wanted>, on_database: bool) -> Self {
-        Self { client, wanted: Arc::clone(wanted), on_database }
+        Self {
+            client,
+            wanted: Arc::clone(wanted),
+            on_database,
+        }
     }
 
     /// Opens the stream. With `only_checked` MongoDB checks the pipeline and evaluates nothing yet.
-    pub(super) async fn open(&self, start: &Start, only_checked: bool) -> Result<Opened, MongoError> {
+    pub(super) async fn open(
+        &self,
+        start: &Start,
+        only_checked: bool,
+    ) -> Result<Opened, MongoError> {
         self.open_sized(start, only_checked.then_some(0)).await
     }
 
-    async fn open_sized(&self, start: &Start, batch_size: Option<u32>) -> Result<Opened, MongoError> {
+    async fn open_sized(
+        &self,
+        start: &Start,
+        batch_size: Option<u32>,
+    ) -> Result<Opened, MongoError> {
         let namespace = &self.wanted.namespace;
         if self.on_database {
             let scope = Scope::Database(namespace.database.clone());
             let watched = BTreeSet::from([namespace.clone()]);
-            let reading = Reading { batch_size, await_max: AWAIT_MAX };
-            return open(&self.client, &scope, &watched, start, &self.wanted.stages, reading).await;
+            let reading = Reading {
+                batch_size,
+                await_max: AWAIT_MAX,
+            };
+            return open(
+                &self.client,
+                &scope,
+                &watched,
+                start,
+                &self.wanted.stages,
+                reading,
+            )
+            .await;
         }
-        let collection = self.client.database(&namespace.database).collection::<bson::Document>(&namespace.collection);
+        let collection = self
+            .client
+            .database(&namespace.database)
+            .collection::<bson::Document>(&namespace.collection);
         let watch = collection
             .watch()
             .pipeline(self.wanted.stages.iter().cloned())
@@ -105,7 +131,16 @@ impl Cursor {
         in_pool: Place,
     ) -> Self {
         let (groups, text) = (HashMap::new(), String::new());
-        Self { source, place, joins, position, in_pool, groups, text, singly: false }
+        Self {
+            source,
+            place,
+            joins,
+            position,
+            in_pool,
+            groups,
+            text,
+            singly: false,
+        }
     }
 
     pub(super) async fn run(mut self, stream: Opened) {
@@ -114,7 +149,11 @@ impl Cursor {
         loop {
             let left = match stream.take() {
                 Some(stream) => self.consume(stream).await,
-                None => match self.source.open_sized(&self.place, self.singly.then_some(1)).await {
+                None => match self
+                    .source
+                    .open_sized(&self.place, self.singly.then_some(1))
+                    .await
+                {
                     Ok(opened) => {
                         stream = Some(opened);
                         continue;
@@ -214,7 +253,9 @@ impl Cursor {
 
     async fn pass_on(&mut self, event: Event) {
         self.place = Start::After(event.token.clone());
-        let passed = |position: &Option<ResumeToken>| position.as_ref().is_some_and(|place| *place >= event.token);
+        let passed = |position: &Option<ResumeToken>| {
+            position.as_ref().is_some_and(|place| *place >= event.token)
+        };
         if self.position.wait_for(passed).await.is_err() {
             return;
         }
@@ -222,7 +263,9 @@ impl Cursor {
             self.join(joining);
         }
         let mut render = Renderer::new(&event, &mut self.text);
-        self.groups.values_mut().for_each(|group| group.offer(&event, &mut render));
+        self.groups
+            .values_mut()
+            .for_each(|group| group.offer(&event, &mut render));
     }
 
     fn join(&mut self, joining: Joining) {
@@ -231,12 +274,21 @@ impl Cursor {
             Some(token) => Member::resumed(outbox, token.clone()),
             None => Member::fresh(outbox, &from),
         };
-        self.groups.entry(plan.key.clone()).or_insert_with(|| Group::new(plan)).join(member);
+        self.groups
+            .entry(plan.key.clone())
+            .or_insert_with(|| Group::new(plan))
+            .join(member);
     }
 
     /// Notes how far the stream has come, also where nothing passed the pipeline.
     fn note(&mut self, stream: &Opened) {
-        let Some(token) = stream.resume_token().as_ref().and_then(ResumeToken::from_driver) else { return };
+        let Some(token) = stream
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver)
+        else {
+            return;
+        };
         let forward = match &self.place {
             Start::At(time) => token.time() > *time,
             Start::After(place) => token > *place,
@@ -251,7 +303,10 @@ impl Cursor {
         let namespace = self.source.wanted.namespace.clone();
         let scope = Scope::Database(namespace.database.clone());
         let watched = BTreeSet::from([namespace.clone()]);
-        let Ok((token, _)) = next_id(&self.source.client, &scope, &watched, &self.place).await else { return false };
+        let Ok((token, _)) = next_id(&self.source.client, &scope, &watched, &self.place).await
+        else {
+            return false;
+        };
         metrics::counter!("sidestream_events_skipped_total").increment(1);
         tracing::warn!(collection = %namespace, event = token.as_str(), reason, "event skipped, the pipeline fails on it");
         self.place = Start::After(token);

@@ -52,7 +52,11 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.cursors.open.fetch_sub(1, Ordering::AcqRel);
-        let mut by_collection = self.cursors.by_collection.lock().expect("invariant: nothing panics under this lock");
+        let mut by_collection = self
+            .cursors
+            .by_collection
+            .lock()
+            .expect("invariant: nothing panics under this lock");
         if let Some(count) = by_collection.get_mut(&self.namespace) {
             *count -= 1;
             if *count == 0 {
@@ -66,8 +70,15 @@ impl Drop for Place {
 impl Place {
     /// Takes the cursor out of the pool, so that nobody joins it any more.
     pub(super) fn close(&self) {
-        let mut by_key = self.cursors.by_key.lock().expect("invariant: nothing panics under this lock");
-        if by_key.get(&self.key).is_some_and(|cell| cell.get().is_none_or(mpsc::Sender::is_closed)) {
+        let mut by_key = self
+            .cursors
+            .by_key
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        if by_key
+            .get(&self.key)
+            .is_some_and(|cell| cell.get().is_none_or(mpsc::Sender::is_closed))
+        {
             by_key.remove(&self.key);
         }
     }
@@ -75,7 +86,12 @@ impl Place {
 
 impl Pool {
     pub(in crate::engine) fn new(client: Client, settings: EngineSettings, tasks: Tasks) -> Self {
-        Self { client, settings, tasks, cursors: Arc::default() }
+        Self {
+            client,
+            settings,
+            tasks,
+            cursors: Arc::default(),
+        }
     }
 
     pub(in crate::engine) fn open_cursors(&self) -> usize {
@@ -90,17 +106,26 @@ impl Pool {
         from: &From,
         outbox: &Outbox,
     ) -> Result<(), Refused> {
-        let key = Key { pipeline: plan.key.pipeline.clone(), resume: from.resume.clone() };
+        let key = Key {
+            pipeline: plan.key.pipeline.clone(),
+            resume: from.resume.clone(),
+        };
         loop {
             let cell = {
-                let mut by_key = self.cursors.by_key.lock().expect("invariant: nothing panics under this lock");
+                let mut by_key = self
+                    .cursors
+                    .by_key
+                    .lock()
+                    .expect("invariant: nothing panics under this lock");
                 let cell = by_key.entry(key.clone()).or_default();
                 if cell.get().is_some_and(mpsc::Sender::is_closed) {
                     *cell = Arc::default();
                 }
                 Arc::clone(cell)
             };
-            let opened = cell.get_or_try_init(|| self.open(feed, plan, from, &key)).await;
+            let opened = cell
+                .get_or_try_init(|| self.open(feed, plan, from, &key))
+                .await;
             let joining = match opened {
                 Ok(joining) => joining,
                 Err(refused) => {
@@ -108,7 +133,11 @@ impl Pool {
                     return Err(refused);
                 }
             };
-            let member = Joining { plan: plan.clone(), from: from.clone(), outbox: outbox.clone() };
+            let member = Joining {
+                plan: plan.clone(),
+                from: from.clone(),
+                outbox: outbox.clone(),
+            };
             if joining.send(member).await.is_ok() {
                 return Ok(());
             }
@@ -129,11 +158,14 @@ impl Pool {
             None => Start::At(from.floor),
         };
         let source = Source::new(self.client.clone(), &plan.wanted, from.resume.is_some());
-        let stream = source.open(&start, true).await.map_err(|error| match error {
-            MongoError::HistoryLost(_) => Refused::HistoryLost,
-            MongoError::Refused { message, .. } => Refused::Pipeline(message),
-            other => Refused::Unavailable(other),
-        })?;
+        let stream = source
+            .open(&start, true)
+            .await
+            .map_err(|error| match error {
+                MongoError::HistoryLost(_) => Refused::HistoryLost,
+                MongoError::Refused { message, .. } => Refused::Pipeline(message),
+                other => Refused::Unavailable(other),
+            })?;
         let (joining, joins) = mpsc::channel(JOINING_MAX);
         let cursor = Cursor::new(source, start, joins, feed.position(), place);
         self.tasks.spawn("engine.dedicated", cursor.run(stream));
@@ -141,23 +173,42 @@ impl Pool {
     }
 
     fn place(&self, key: &Key, namespace: &Namespace) -> Result<Place, Refused> {
-        let mut by_collection = self.cursors.by_collection.lock().expect("invariant: nothing panics under this lock");
+        let mut by_collection = self
+            .cursors
+            .by_collection
+            .lock()
+            .expect("invariant: nothing panics under this lock");
         let here = by_collection.get(namespace).copied().unwrap_or(0);
         if here >= self.settings.dedicated_cursors_per_collection_max {
-            return Err(Refused::DedicatedCursors { limit: "limits.dedicated_cursors_per_collection" });
+            return Err(Refused::DedicatedCursors {
+                limit: "limits.dedicated_cursors_per_collection",
+            });
         }
         if self.open_cursors() >= self.settings.dedicated_cursors_max {
-            return Err(Refused::DedicatedCursors { limit: "limits.dedicated_cursors" });
+            return Err(Refused::DedicatedCursors {
+                limit: "limits.dedicated_cursors",
+            });
         }
         self.cursors.open.fetch_add(1, Ordering::AcqRel);
         by_collection.insert(namespace.clone(), here + 1);
         metrics::gauge!("sidestream_cursors", "kind" => "dedicated").increment(1.0);
-        Ok(Place { cursors: Arc::clone(&self.cursors), key: key.clone(), namespace: namespace.clone() })
+        Ok(Place {
+            cursors: Arc::clone(&self.cursors),
+            key: key.clone(),
+            namespace: namespace.clone(),
+        })
     }
 
     fn forget(&self, key: &Key, cell: &Arc<OnceCell<mpsc::Sender<Joining>>>) {
-        let mut by_key = self.cursors.by_key.lock().expect("invariant: nothing panics under this lock");
-        if by_key.get(key).is_some_and(|current| Arc::ptr_eq(current, cell) && !current.initialized()) {
+        let mut by_key = self
+            .cursors
+            .by_key
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        if by_key
+            .get(key)
+            .is_some_and(|current| Arc::ptr_eq(current, cell) && !current.initialized())
+        {
             by_key.remove(key);
         }
     }

@@ -69,7 +69,10 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { batch_size: None, await_max: AWAIT_MAX }
+        Self {
+            batch_size: None,
+            await_max: AWAIT_MAX,
+        }
     }
 }
 
@@ -120,7 +123,10 @@ fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Doc
     let mut wanted = vec![doc! { "operationType": { "$in": ["dropDatabase", "invalidate"] } }];
     match scope {
         Scope::Database(_) => {
-            let names: Vec<&str> = watched.iter().map(|namespace| &*namespace.collection).collect();
+            let names: Vec<&str> = watched
+                .iter()
+                .map(|namespace| &*namespace.collection)
+                .collect();
             wanted.push(doc! { "ns.coll": { "$in": names.clone() } });
             wanted.push(doc! { "to.coll": { "$in": names } });
         }
@@ -148,11 +154,21 @@ pub async fn next_id(
     position: &Start,
 ) -> Result<(ResumeToken, Namespace), MongoError> {
     let names_only = [doc! { "$project": { "_id": 1, "ns": 1 } }];
-    let reading = Reading { batch_size: Some(1), ..Reading::default() };
+    let reading = Reading {
+        batch_size: Some(1),
+        ..Reading::default()
+    };
     let mut ids = open(client, scope, watched, position, &names_only, reading).await?;
     let next = tokio::time::timeout(NEXT_ID_TIMEOUT, ids.next()).await;
-    let raw = next.ok().flatten().ok_or_else(|| MongoError::Unreachable("no next event".to_owned()))??;
-    let event = Event::read(raw).ok_or_else(|| MongoError::Unreachable("an event without a token".to_owned()))?;
-    let namespace = Namespace { database: event.database.clone(), collection: event.collection.clone() };
+    let raw = next
+        .ok()
+        .flatten()
+        .ok_or_else(|| MongoError::Unreachable("no next event".to_owned()))??;
+    let event = Event::read(raw)
+        .ok_or_else(|| MongoError::Unreachable("an event without a token".to_owned()))?;
+    let namespace = Namespace {
+        database: event.database.clone(),
+        collection: event.collection.clone(),
+    };
     Ok((event.token, namespace))
 }

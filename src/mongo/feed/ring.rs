@@ -24,12 +24,18 @@ struct Inner {
 
 impl Ring {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inner: Mutex::default() }
+        Self {
+            bytes_max,
+            inner: Mutex::default(),
+        }
     }
 
     /// Starts anew at `position`: what came before is not continuous with what will come.
     pub(super) fn restart(&self, position: ResumeToken) {
-        *self.lock() = Inner { after: Some(position), ..Inner::default() };
+        *self.lock() = Inner {
+            after: Some(position),
+            ..Inner::default()
+        };
     }
 
     /// Says that `namespace` is watched from `position` on only.
@@ -47,7 +53,9 @@ impl Ring {
         inner.bytes += event.bytes();
         inner.events.push_back(event);
         while inner.bytes > self.bytes_max {
-            let Some(oldest) = inner.events.pop_front() else { break };
+            let Some(oldest) = inner.events.pop_front() else {
+                break;
+            };
             inner.bytes -= oldest.bytes();
             inner.after = Some(oldest.token.clone());
         }
@@ -61,7 +69,15 @@ impl Ring {
         }
         let start = inner.events.partition_point(|event| event.token <= *token);
         let concerns = |event: &&Arc<Event>| event.concerns(namespace);
-        Some(inner.events.iter().skip(start).filter(concerns).cloned().collect())
+        Some(
+            inner
+                .events
+                .iter()
+                .skip(start)
+                .filter(concerns)
+                .cloned()
+                .collect(),
+        )
     }
 
     /// The place behind which every event of `namespace` is here.
@@ -75,14 +91,20 @@ impl Ring {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().expect("invariant: no code panics while it holds this lock")
+        self.inner
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
     }
 }
 
 impl Inner {
     fn reach(&self, namespace: &Namespace) -> Option<&ResumeToken> {
         let after = self.after.as_ref()?;
-        Some(self.joined.get(namespace).map_or(after, |joined| joined.max(after)))
+        Some(
+            self.joined
+                .get(namespace)
+                .map_or(after, |joined| joined.max(after)),
+        )
     }
 }
 
@@ -108,19 +130,33 @@ mod tests {
     fn gives_what_came_after_or_says_that_it_cannot() {
         let ring = Ring::new(event(1).bytes() * 4);
         let even = Namespace::new("d", "even");
-        assert_eq!(ring.since(&place(0), &even).map(|events| events.len()), None);
+        assert_eq!(
+            ring.since(&place(0), &even).map(|events| events.len()),
+            None
+        );
         ring.restart(place(0));
         (1..=6).for_each(|second| ring.push(event(second)));
         let seconds = |from| {
             let events = ring.since(&place(from), &even)?;
-            Some(events.iter().map(|event| event.time().time).collect::<Vec<_>>())
+            Some(
+                events
+                    .iter()
+                    .map(|event| event.time().time)
+                    .collect::<Vec<_>>(),
+            )
         };
         assert_eq!(seconds(1), None, "event 2 has left the ring");
         assert_eq!(seconds(2), Some(vec![4, 6]));
         assert_eq!(seconds(4), Some(vec![6]));
         assert_eq!(seconds(9), Some(vec![]));
         ring.join(Namespace::new("d", "even"), place(5));
-        assert_eq!(ring.since(&place(4), &even).map(|events| events.len()), None);
-        assert_eq!(ring.since(&place(5), &even).map(|events| events.len()), Some(1));
+        assert_eq!(
+            ring.since(&place(4), &even).map(|events| events.len()),
+            None
+        );
+        assert_eq!(
+            ring.since(&place(5), &even).map(|events| events.len()),
+            Some(1)
+        );
     }
 }

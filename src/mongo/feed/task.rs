@@ -10,7 +10,10 @@ use mongodb::Client;
 use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 
-use super::{Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State, next_id, open};
+use super::{
+    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State,
+    next_id, open,
+};
 use crate::mongo::client::Clock;
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
 
@@ -91,9 +94,23 @@ impl Task {
         let fresh = matches!(start, Start::At(_));
         let before = std::mem::replace(&mut self.watched, self.gate.watched(&self.scope));
         self.watched.extend(before.iter().cloned());
-        let reading = Reading { batch_size: singly.then_some(1), ..Reading::default() };
-        let cursor = open(&self.client, &self.scope, &self.watched, &start, &[], reading).await?;
-        let position = cursor.resume_token().as_ref().and_then(ResumeToken::from_driver);
+        let reading = Reading {
+            batch_size: singly.then_some(1),
+            ..Reading::default()
+        };
+        let cursor = open(
+            &self.client,
+            &self.scope,
+            &self.watched,
+            &start,
+            &[],
+            reading,
+        )
+        .await?;
+        let position = cursor
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver);
         match (&*self.position.borrow(), position.clone()) {
             (None, Some(position)) => self.ring.restart(position),
             (Some(position), _) => {
@@ -164,7 +181,13 @@ impl Task {
 
     /// Notes how far the cursor has come beyond the last event: an idle stream moves too.
     fn note(&self, cursor: &Opened) {
-        let Some(token) = cursor.resume_token().as_ref().and_then(ResumeToken::from_driver) else { return };
+        let Some(token) = cursor
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver)
+        else {
+            return;
+        };
         self.position.send_if_modified(|position| {
             let forward = position.as_ref().is_none_or(|position| *position < token);
             if forward {
@@ -181,12 +204,16 @@ impl Task {
         let mut metadata_changed = false;
         let mut last = None;
         for raw in batch {
-            let Some(event) = Event::read(raw).map(Arc::new) else { continue };
+            let Some(event) = Event::read(raw).map(Arc::new) else {
+                continue;
+            };
             last = Some(event.token.clone());
             self.ring.push(Arc::clone(&event));
             if let Some(changes) = self.metadata(&event) {
                 self.hand_on(&mut ready).await;
-                changes.into_iter().for_each(|change| self.gate.changed(change));
+                changes
+                    .into_iter()
+                    .for_each(|change| self.gate.changed(change));
                 metadata_changed = true;
             }
             ready.push(event);
@@ -208,13 +235,19 @@ impl Task {
     /// What of metadata an event changes. `None` if nothing.
     fn metadata(&self, event: &Event) -> Option<Vec<Change>> {
         let time = event.time();
-        let namespace = Namespace { database: event.database.clone(), collection: event.collection.clone() };
+        let namespace = Namespace {
+            database: event.database.clone(),
+            collection: event.collection.clone(),
+        };
         match event.operation {
             Operation::DropDatabase => {
                 let gone = |namespace: &&Namespace| {
                     namespace.database == event.database && self.gate.is_metadata(namespace)
                 };
-                let change = |namespace: &Namespace| Change::Collection { namespace: namespace.clone(), time };
+                let change = |namespace: &Namespace| Change::Collection {
+                    namespace: namespace.clone(),
+                    time,
+                };
                 Some(self.watched.iter().filter(gone).map(change).collect())
             }
             Operation::Drop | Operation::Rename => {
@@ -227,7 +260,12 @@ impl Task {
             }
             Operation::Data if self.gate.is_metadata(&namespace) => {
                 let (id, document) = event.document();
-                Some(vec![Change::Document { namespace, id: id?, document, time }])
+                Some(vec![Change::Document {
+                    namespace,
+                    id: id?,
+                    document,
+                    time,
+                }])
             }
             Operation::Data | Operation::Invalidate | Operation::Other => None,
         }
@@ -258,11 +296,17 @@ impl Task {
                 self.position.send_replace(None);
                 true
             }
-            MongoError::Refused { code: CODE_TOO_LARGE, .. } if !*singly => {
+            MongoError::Refused {
+                code: CODE_TOO_LARGE,
+                ..
+            } if !*singly => {
                 *singly = true;
                 true
             }
-            MongoError::Refused { code: CODE_TOO_LARGE, .. } => {
+            MongoError::Refused {
+                code: CODE_TOO_LARGE,
+                ..
+            } => {
                 *singly = false;
                 self.skip_next().await
             }
@@ -272,9 +316,19 @@ impl Task {
 
     /// Goes past the next event, which MongoDB cannot send. `false` if it could not be found.
     async fn skip_next(&mut self) -> bool {
-        let Some(position) = self.position.borrow().clone() else { return false };
-        let next = next_id(&self.client, &self.scope, &self.watched, &Start::After(position)).await;
-        let Ok((token, namespace)) = next else { return false };
+        let Some(position) = self.position.borrow().clone() else {
+            return false;
+        };
+        let next = next_id(
+            &self.client,
+            &self.scope,
+            &self.watched,
+            &Start::After(position),
+        )
+        .await;
+        let Ok((token, namespace)) = next else {
+            return false;
+        };
         tracing::error!(feed = %self.scope, collection = %namespace, "an event is too large to be sent, sessions are told");
         self.sink.gap(Lost::Collection(namespace));
         self.position.send_replace(Some(token));
