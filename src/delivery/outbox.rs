@@ -200,6 +200,14 @@ impl Outlet {
         self.shared.lock().end(ending);
     }
 
+    /// Drops what waits and refuses every later frame: nobody will take any more.
+    pub fn abandon(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.abandoned = true;
+        queue.waker = None;
+        queue.clear();
+    }
+
     /// Returns why the session ends, if it does.
     pub fn ended(&self) -> Option<Ending> {
         self.shared.lock().ending
@@ -208,10 +216,7 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        let mut queue = self.shared.lock();
-        queue.abandoned = true;
-        queue.waker = None;
-        queue.clear();
+        self.abandon();
     }
 }
 
