@@ -35,13 +35,27 @@ async fn compiled_filters_select_what_mongodb_selects() {
                 continue;
             };
             record.compiled += 1;
-            compare(&server, &filter, &predicate, &documents, &stored, &mut record).await;
+            compare(
+                &server,
+                &filter,
+                &predicate,
+                &documents,
+                &stored,
+                &mut record,
+            )
+            .await;
         }
     }
     server.drop().await;
     println!("{record:?}");
-    assert!(record.compiled * 10 >= record.filters * 9, "at least 90 % compile: {record:?}");
-    assert!(record.matches * 50 >= record.pairs, "at least 2 % match: {record:?}");
+    assert!(
+        record.compiled * 10 >= record.filters * 9,
+        "at least 90 % compile: {record:?}"
+    );
+    assert!(
+        record.matches * 50 >= record.pairs,
+        "at least 2 % match: {record:?}"
+    );
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +66,14 @@ struct Record {
     matches: usize,
 }
 
-async fn compare(server: &Server, filter: &Document, predicate: &Predicate, documents: &[Document], stored: &[RawDocumentBuf], record: &mut Record) {
+async fn compare(
+    server: &Server,
+    filter: &Document,
+    predicate: &Predicate,
+    documents: &[Document],
+    stored: &[RawDocumentBuf],
+    record: &mut Record,
+) {
     let truth = match server.select(filter).await {
         Ok(truth) => truth,
         Err(error) => panic!("compiled, but the server refuses {}: {error}", text(filter)),
@@ -63,16 +84,33 @@ async fn compare(server: &Server, filter: &Document, predicate: &Predicate, docu
         record.matches += usize::from(expected);
         if predicate.matches(bytes) != expected {
             let (filter, document) = shrink(server, filter.clone(), document.clone()).await;
-            panic!("the server {} but we differ\nfilter   {}\ndocument {}", if expected { "selects" } else { "does not select" }, text(&filter), text(&document));
+            panic!(
+                "the server {} but we differ\nfilter   {}\ndocument {}",
+                if expected {
+                    "selects"
+                } else {
+                    "does not select"
+                },
+                text(&filter),
+                text(&document)
+            );
         }
     }
 }
 
 /// Makes filter and document smaller as long as we and the server differ on them.
-async fn shrink(server: &Server, mut filter: Document, mut document: Document) -> (Document, Document) {
+async fn shrink(
+    server: &Server,
+    mut filter: Document,
+    mut document: Document,
+) -> (Document, Document) {
     loop {
-        let filters = smaller(&filter).into_iter().map(|filter| (filter, document.clone()));
-        let documents = smaller(&document).into_iter().map(|document| (filter.clone(), document));
+        let filters = smaller(&filter)
+            .into_iter()
+            .map(|filter| (filter, document.clone()));
+        let documents = smaller(&document)
+            .into_iter()
+            .map(|document| (filter.clone(), document));
         let mut found = None;
         for (filter, document) in filters.chain(documents) {
             if differs(server, &filter, &document).await {
@@ -141,7 +179,9 @@ struct Server {
 
 impl Server {
     async fn connect(seed: u64) -> Self {
-        let client = Client::with_uri_str(support::mongo_uri().await).await.expect("a server");
+        let client = Client::with_uri_str(support::mongo_uri().await)
+            .await
+            .expect("a server");
         let name = format!("differential_{seed}_{}", std::process::id());
         Self {
             collection: client.database("query").collection(&name),
@@ -156,11 +196,19 @@ impl Server {
             with_id.extend(document.clone());
             with_id
         });
-        self.collection.insert_many(with_ids).await.expect("inserted");
+        self.collection
+            .insert_many(with_ids)
+            .await
+            .expect("inserted");
     }
 
     async fn select(&self, filter: &Document) -> mongodb::error::Result<HashSet<i32>> {
-        let cursor = self.collection.find(filter.clone()).projection(doc! { "_id": 1 }).batch_size(10_000).await?;
+        let cursor = self
+            .collection
+            .find(filter.clone())
+            .projection(doc! { "_id": 1 })
+            .batch_size(10_000)
+            .await?;
         let ids = cursor.map_ok(|document| document.get_i32("_id").expect("an id"));
         ids.try_collect().await
     }
@@ -175,11 +223,13 @@ fn raw(document: &Document) -> RawDocumentBuf {
 }
 
 fn text(document: &Document) -> String {
-    Bson::Document(document.clone()).into_canonical_extjson().to_string()
+    serde_json::to_string(document).expect("JSON")
 }
 
 fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map(|value| value.parse().expect("a number"))
 }
 
 const PAIRS: u64 = 240_000;
