@@ -5,6 +5,8 @@
 
 mod metrics;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
