@@ -98,14 +98,7 @@ impl Config {
         environment: &dyn Environment,
     ) -> Result<(Self, BTreeSet<String>), Vec<ConfigError>> {
         let faults = Faults::new(file, text);
-        let tree = match DeTable::parse(text) {
-            Ok(tree) => tree,
-            Err(error) => {
-                let line = faults.line_of(&error.span().unwrap_or_default());
-                faults.add(line, "", error.message());
-                return Err(faults.into_sorted());
-            }
-        };
+        let tree = parse_tree(text, &faults).ok_or_else(|| faults.sorted())?;
         let source = Source {
             faults: &faults,
             environment,
@@ -113,7 +106,7 @@ impl Config {
         };
         let config = Self::read(Section::root(&source, tree.get_ref()));
         let keys = source.asked.into_inner();
-        let found = faults.into_sorted();
+        let found = faults.sorted();
         match config {
             Some(config) if found.is_empty() => Ok((config, keys)),
             _ => Err(found),
@@ -160,3 +153,24 @@ impl Config {
         })
     }
 }
+
+/// Parses the text, noting what is not TOML, at most one fault a line. `None` where the tree cannot be relied on; a key
+/// that is written twice spoils nothing else.
+fn parse_tree<'t>(text: &'t str, faults: &Faults) -> Option<::toml::Spanned<DeTable<'t>>> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let mut is_sound = true;
+    let mut lines = BTreeSet::new();
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        is_sound &= error.message() == "duplicate key";
+        let line = faults.line_of(&span);
+        if lines.len() < SYNTAX_FAULTS_MAX && lines.insert(line) {
+            let key = if is_sound { &text[span] } else { "" };
+            faults.add(line, key, error.message());
+        }
+    }
+    is_sound.then_some(tree)
+}
+
+/// One open bracket can spoil every line after it; nobody reads more than a few of those.
+const SYNTAX_FAULTS_MAX: usize = 10;

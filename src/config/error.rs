@@ -68,8 +68,8 @@ impl Faults {
     }
 
     /// All faults in the order of their lines, each once.
-    pub(super) fn into_sorted(self) -> Vec<ConfigError> {
-        let mut found = self.found.into_inner();
+    pub(super) fn sorted(&self) -> Vec<ConfigError> {
+        let mut found = self.found.borrow().clone();
         found.sort_by(|a, b| a.line.cmp(&b.line).then_with(|| a.key.cmp(&b.key)));
         found.dedup();
         found

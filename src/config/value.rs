@@ -64,7 +64,7 @@ fn scaled_text(amount: u64, units: &[(&str, u64)]) -> String {
     let largest = units
         .iter()
         .rev()
-        .find(|(_, factor)| amount != 0 && amount % factor == 0);
+        .find(|(_, factor)| amount != 0 && amount.is_multiple_of(*factor));
     let (unit, factor) = largest.unwrap_or(&units[0]);
     format!("{}{unit}", amount / factor)
 }
