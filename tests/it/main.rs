@@ -1,5 +1,4 @@
 //! The one integration binary: one link step.
 
-mod config;
-mod query;
+mod proxy;
 mod support;
