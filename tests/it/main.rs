@@ -1,4 +1,4 @@
 //! The one integration binary: one link step.
 
-mod proxy;
+mod session;
 mod support;
