@@ -222,6 +222,15 @@ impl Outlet {
         self.shared.lock().end(ending);
     }
 
+    /// Drops what waits and refuses every later frame: nobody will take any more.
+    pub fn abandon(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.abandoned = true;
+        queue.waker = None;
+        queue.clear();
+        queue.wake_producer();
+    }
+
     /// Returns why the session ends, if it does.
     pub fn ended(&self) -> Option<Ending> {
         self.shared.lock().ending
@@ -230,11 +239,7 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        let mut queue = self.shared.lock();
-        queue.abandoned = true;
-        queue.waker = None;
-        queue.clear();
-        queue.wake_producer();
+        self.abandon();
     }
 }
 

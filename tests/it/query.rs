@@ -223,9 +223,7 @@ fn raw(document: &Document) -> RawDocumentBuf {
 }
 
 fn text(document: &Document) -> String {
-    Bson::Document(document.clone())
-        .into_canonical_extjson()
-        .to_string()
+    serde_json::to_string(document).expect("JSON")
 }
 
 fn from_environment(name: &str) -> Option<u64> {

@@ -212,7 +212,9 @@ impl Bits {
                 Some(integer) if integer as f64 == double => integer,
                 _ => return false,
             },
-            Some(Number::Decimal(_)) | None => return false,
+            // The server rounds decimals, and makes the least integer of what does not fit (measured on 6.0.5).
+            Some(Number::Decimal(decimal)) => decimal.rounded().unwrap_or(i64::MIN),
+            None => return false,
         };
         self.hold_by(expects, |bit| integer >> bit.min(63) & 1 == 1)
     }

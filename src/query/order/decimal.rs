@@ -109,7 +109,18 @@ impl Decimal {
         }
     }
 
+    /// Returns the value cut towards zero, where it is finite and an `i64` can hold it.
     pub(crate) fn truncated(self) -> Option<i64> {
+        self.to_integer(|_, _| false)
+    }
+
+    /// Returns the value rounded half to even, where it is finite and an `i64` can hold it.
+    pub(crate) fn rounded(self) -> Option<i64> {
+        self.to_integer(|is_odd, rest| rest.is_gt() || (rest.is_eq() && is_odd))
+    }
+
+    /// `round_up` is told whether the whole part is odd and how the rest compares with a half.
+    fn to_integer(self, round_up: impl Fn(bool, Ordering) -> bool) -> Option<i64> {
         let Self::Finite {
             negative,
             coefficient,
@@ -118,14 +129,18 @@ impl Decimal {
         else {
             return None;
         };
-        let whole = match u32::try_from(exponent) {
-            Err(_) => coefficient.checked_div(
-                10_u128
-                    .checked_pow(exponent.unsigned_abs())
-                    .unwrap_or(u128::MAX),
-            )?,
-            Ok(_) if coefficient == 0 => 0,
-            Ok(exponent) => coefficient.checked_mul(10_u128.checked_pow(exponent)?)?,
+        let power = 10_u128.checked_pow(exponent.unsigned_abs());
+        let whole = match power {
+            _ if coefficient == 0 => 0,
+            Some(power) if exponent >= 0 => coefficient.checked_mul(power)?,
+            Some(power) => {
+                let (whole, rest) = (coefficient / power, coefficient % power);
+                let up = round_up(whole % 2 == 1, rest.cmp(&(power - rest)));
+                whole + u128::from(up)
+            }
+            // Too large for an integer, or far below a half.
+            None if exponent >= 0 => return None,
+            None => 0,
         };
         let whole = i128::try_from(whole).ok()?;
         i64::try_from(if negative { -whole } else { whole }).ok()

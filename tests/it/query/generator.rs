@@ -9,19 +9,19 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Makes documents and filters; the same seed makes the same ones.
-pub struct Generator {
+pub(super) struct Generator {
     random: StdRng,
 }
 
 impl Generator {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
         }
     }
 
     /// Makes a document of a few short fields.
-    pub fn document(&mut self) -> Document {
+    pub(super) fn document(&mut self) -> Document {
         let mut document = Document::new();
         for name in ["a", "b", "c"] {
             if self.one_in(5) {
@@ -34,7 +34,7 @@ impl Generator {
     }
 
     /// Makes a filter of up to three conditions.
-    pub fn filter(&mut self) -> Document {
+    pub(super) fn filter(&mut self) -> Document {
         self.filter_of_depth(3)
     }
 
@@ -450,11 +450,9 @@ impl Generator {
                 scope: self.pick(&[doc! {}, doc! { "a": 1 }, doc! { "a": 1.0 }, doc! { "b": 0 }]),
             }),
             12 => {
-                let name = self.pick(&["a.b", "a.c"]);
-                let id = self.pick(&["000000000000000000000000", "010101010101010101010101"]);
-                let pointer =
-                    serde_json::json!({ "$dbPointer": { "$ref": name, "$id": { "$oid": id } } });
-                Bson::try_from(pointer).expect("a DBPointer")
+                let namespace = self.pick(&["a.b", "a.c", "a.bc"]);
+                let id = self.pick(&[[0; 12], [1; 12]]);
+                db_pointer(namespace, id)
             }
             _ => Bson::Boolean(true),
         }
@@ -486,4 +484,19 @@ fn binary(bytes: &[u8], subtype: BinarySubtype) -> Bson {
         subtype,
         bytes: bytes.to_vec(),
     })
+}
+
+/// Made of bytes, since the crate lets nobody build one.
+fn db_pointer(namespace: &str, id: [u8; 12]) -> Bson {
+    let mut bytes = vec![0; 4];
+    bytes.extend(b"\x0cp\0");
+    bytes.extend((namespace.len() as i32 + 1).to_le_bytes());
+    bytes.extend(namespace.as_bytes());
+    bytes.push(0);
+    bytes.extend(id);
+    bytes.push(0);
+    let len = bytes.len() as i32;
+    bytes[..4].copy_from_slice(&len.to_le_bytes());
+    let document = Document::from_reader(bytes.as_slice()).expect("BSON");
+    document.get("p").cloned().expect("a DBPointer")
 }
