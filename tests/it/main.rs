@@ -1,4 +1,6 @@
 //! The one integration binary: one link step.
 
-mod session;
+mod config;
+mod privileges;
+mod query;
 mod support;
