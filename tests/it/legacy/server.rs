@@ -1,19 +1,21 @@
 //! The API as a process of its own, asked over bare sockets.
 
-use std::process::Stdio;
+use std::process::Command;
 
 use bson::oid::ObjectId;
 use bson::{Document, doc};
-use mongodb::{Client, Database};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use mongodb::Database;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+
+use crate::support::process::Process;
+use crate::support::{client_of, mongo_uri};
 
 /// A running API over a database of its own, which goes when the test ends well.
 pub(super) struct Legacy {
     pub(super) address: String,
     pub(super) database: Database,
-    _process: Child,
+    _process: Process,
 }
 
 /// One answer, read whole.
@@ -36,34 +38,16 @@ impl Reply {
 
 impl Legacy {
     pub(super) async fn start() -> Self {
-        let uri = crate::support::mongo_uri().await;
+        let uri = mongo_uri().await;
         let name = format!("legacy_{}", ObjectId::new());
-        let client = Client::with_uri_str(uri)
-            .await
-            .expect("the URI of the tests is well formed");
-        let mut process = Command::new(binary())
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--mongodb",
-                uri,
-                "--database",
-                &name,
-            ])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("cargo test has built the example");
-        let mut lines = BufReader::new(process.stdout.take().expect("piped above")).lines();
-        let line = lines
-            .next_line()
-            .await
-            .expect("stdout can be read")
-            .expect("the API says where it listens");
-        let address = line
-            .strip_prefix("legacy-api listening on ")
-            .expect("the promised line")
-            .to_owned();
+        let client = client_of(uri).await;
+        let mut command = Command::new(binary());
+        command.args(["--listen", "127.0.0.1:0", "--mongodb", uri]);
+        command.args(["--database", &name]);
+        let process = Process::start(&command, None);
+        let address = |line: &str| line.strip_prefix(LISTENING).map(str::to_owned);
+        let log = process.log.clone();
+        let address = log.wait("the API to listen", 0, address).await;
         Self {
             address,
             database: client.database(&name),
@@ -171,3 +155,4 @@ fn binary() -> std::path::PathBuf {
 }
 
 pub(super) const ADMIN: (&str, &str) = ("Authorization", "Basic YWRtaW46c2VjcmV0");
+const LISTENING: &str = "legacy-api listening on ";
