@@ -98,7 +98,7 @@ mongod_start() {
     for attempt in 1 2 3 4 5; do
         MONGOD_PORT=$(free_port)
         "$binary" --replSet rs0 --bind_ip 127.0.0.1 --port "$MONGOD_PORT" --dbpath "$data/db" --logpath "$data/mongod.log" \
-            --unixSocketPrefix "$data" --wiredTigerCacheSizeGB 0.25 >/dev/null 2>&1 &
+            --nounixsocket --wiredTigerCacheSizeGB 0.25 </dev/null >/dev/null 2>&1 &
         MONGOD_PID=$!
         MONGOD_URI="mongodb://127.0.0.1:$MONGOD_PORT/?replicaSet=rs0"
         if wait_for_line "$data/mongod.log" 'Waiting for connections' "$MONGOD_PID" 60; then
