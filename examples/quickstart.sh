@@ -13,6 +13,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/process.sh
 . scripts/mongod.sh
+. scripts/toolchain.sh
 
 PORT=${PORT:-8080}
 ADMIN_PORT=${ADMIN_PORT:-0}
@@ -60,10 +61,8 @@ end() {
 # ------------------------------------------------------------------------------------------------ what must be there
 
 check() {
-    command -v cargo >/dev/null || die "A Rust toolchain is needed: https://rustup.rs installs one without root."
+    toolchain_check || exit 1
     command -v curl >/dev/null || die "curl is needed, to load the tutorial: install it with your package manager."
-    command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null ||
-        die "A C compiler is needed for the build: install gcc or clang (Debian, Ubuntu: apt-get install build-essential)."
     check_port PORT "$PORT"
     [ "$ADMIN_PORT" = 0 ] || check_port ADMIN_PORT "$ADMIN_PORT"
     mongod_find "$TARGET" || exit 1
