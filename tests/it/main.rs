@@ -1,6 +1,4 @@
 //! The one integration binary: one link step.
 
-mod config;
-mod privileges;
-mod query;
+mod legacy;
 mod support;
