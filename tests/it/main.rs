@@ -1,3 +1,4 @@
 //! The one integration binary: one link step.
 
+mod golden;
 mod support;
