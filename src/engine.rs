@@ -13,6 +13,7 @@ mod catch_up;
 mod dedicated;
 mod fanout;
 mod hub;
+pub mod index;
 pub mod plan;
 mod worker;
 

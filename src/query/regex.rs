@@ -1,8 +1,15 @@
 //! Regular expressions, where the `regex` crate means what the server's PCRE means.
+//!
+//! The server's regular expressions are PCRE's: they backtrack, and give up (which is "no match") when they recurse or
+//! backtrack too much. Ours run in linear time. So `translate` lets through only what can neither mean another thing
+//! nor make PCRE give up; a flag or a construct that it does not know is refused.
 
 use bson::spec::ElementType;
 
+use crate::query::regex::translate::translate;
 use crate::query::value::Value;
+
+mod translate;
 
 /// A regular expression of a filter.
 #[derive(Debug)]
@@ -19,7 +26,7 @@ impl Regex {
         let compiled = regex::bytes::RegexBuilder::new(&translated)
             .size_limit(COMPILED_BYTES_MAX)
             .build()
-            .map_err(|_| unsure("that pattern"))?;
+            .map_err(|_| "a pattern of that kind".to_owned())?;
         Ok(Self {
             pattern: pattern.into(),
             options: options.into(),
@@ -38,14 +45,6 @@ impl Regex {
             _ => false,
         }
     }
-}
-
-fn unsure(what: &str) -> String {
-    format!("a regular expression with {what}")
-}
-
-fn translate(_pattern: &[u8], _options: &[u8]) -> Result<String, String> {
-    Err(unsure("anything"))
 }
 
 const COMPILED_BYTES_MAX: usize = 1 << 20;

@@ -1,6 +1,5 @@
 //! The one integration binary: one link step.
 
-mod config;
-mod privileges;
-mod query;
+mod golden;
+mod house;
 mod support;

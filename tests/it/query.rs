@@ -9,6 +9,7 @@ use sidestream::query::{self, Predicate};
 
 use crate::support;
 
+mod change_stream;
 mod generator;
 
 use generator::Generator;

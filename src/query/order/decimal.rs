@@ -57,30 +57,43 @@ impl Decimal {
         }
     }
 
-    /// Rounds a double to 34 digits, half to even.
-    pub(crate) fn from_double(double: f64) -> Self {
-        if double.is_nan() {
-            return Self::Nan;
+    /// Compares with a double by exact value.
+    pub(crate) fn compare_double(self, double: f64) -> Ordering {
+        let class = self.class().cmp(&Class::of_double(double));
+        if !matches!(self.class(), Class::Negative | Class::Positive) || class.is_ne() {
+            return class;
         }
-        let negative = double.is_sign_negative();
-        if double.is_infinite() {
-            return Self::Infinite { negative };
-        }
-        let mut text = Text::new();
-        let written = write!(text, "{:.*e}", DIGITS_MAX as usize - 1, double.abs());
-        debug_assert!(written.is_ok(), "34 digits and an exponent fit");
-        let (mut coefficient, mut exponent) = (0, 0);
-        if let Some((digits, power)) = text.as_str().split_once('e') {
-            for digit in digits.bytes().filter(u8::is_ascii_digit) {
-                coefficient = coefficient * 10 + u128::from(digit - b'0');
-            }
-            exponent = power.parse::<i32>().unwrap_or(0) - (DIGITS_MAX as i32 - 1);
-        }
-        Self::Finite {
-            negative,
+        // Rounding keeps the order, so doubles that differ decide.
+        let nearest = self.nearest_double();
+        nearest
+            .partial_cmp(&double)
+            .filter(|order| order.is_ne())
+            .unwrap_or_else(|| self.compare_digits(double))
+    }
+
+    /// Compares with a double of the same sign, by all its decimal digits.
+    fn compare_digits(self, double: f64) -> Ordering {
+        let mut text = Text::<{ DOUBLE_DIGITS_MAX + 16 }>::new();
+        let written = write!(text, "{:.*e}", DOUBLE_DIGITS_MAX - 1, double.abs());
+        debug_assert!(written.is_ok(), "the digits and an exponent fit");
+        let (digits, power) = text.as_str().split_once('e').unwrap_or_default();
+        let mut digits = digits.bytes().filter(u8::is_ascii_digit);
+        let coefficient = digits
+            .by_ref()
+            .take(DIGITS_MAX as usize)
+            .fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0'));
+        let cut = Self::Finite {
+            negative: double < 0.0,
             coefficient,
-            exponent,
-        }
+            exponent: power.parse::<i32>().unwrap_or(0) - (DIGITS_MAX as i32 - 1),
+        };
+        // A decimal has no more digits than the cut double, so only an equal one lets the rest decide.
+        let is_exact = digits.all(|digit| digit == b'0');
+        self.compare(cut).then(match (is_exact, double < 0.0) {
+            (true, _) => Ordering::Equal,
+            (false, true) => Ordering::Greater,
+            (false, false) => Ordering::Less,
+        })
     }
 
     /// Compares by value: NaN equals NaN and is below all others, zeros of either sign are equal.
@@ -156,7 +169,7 @@ impl Decimal {
                 coefficient,
                 exponent,
             } => {
-                let mut text = Text::new();
+                let mut text = Text::<64>::new();
                 let written = write!(text, "{coefficient}e{exponent}");
                 debug_assert!(written.is_ok(), "34 digits and an exponent fit");
                 let double = text.as_str().parse::<f64>().unwrap_or(0.0);
@@ -189,6 +202,19 @@ enum Class {
     Infinity,
 }
 
+impl Class {
+    fn of_double(double: f64) -> Self {
+        match double {
+            double if double.is_nan() => Self::Nan,
+            f64::NEG_INFINITY => Self::NegativeInfinity,
+            f64::INFINITY => Self::Infinity,
+            0.0 => Self::Zero,
+            double if double < 0.0 => Self::Negative,
+            _ => Self::Positive,
+        }
+    }
+}
+
 /// Compares two positive `(coefficient, exponent)`.
 fn compare_magnitudes(left: (u128, i32), right: (u128, i32)) -> Ordering {
     let top =
@@ -207,15 +233,15 @@ fn digits(coefficient: u128) -> u32 {
 }
 
 /// A short text on the stack.
-struct Text {
-    bytes: [u8; 64],
+struct Text<const BYTES: usize> {
+    bytes: [u8; BYTES],
     len: usize,
 }
 
-impl Text {
+impl<const BYTES: usize> Text<BYTES> {
     fn new() -> Self {
         Self {
-            bytes: [0; 64],
+            bytes: [0; BYTES],
             len: 0,
         }
     }
@@ -225,7 +251,7 @@ impl Text {
     }
 }
 
-impl Write for Text {
+impl<const BYTES: usize> Write for Text<BYTES> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         let end = self.len + text.len();
         let room = self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?;
@@ -236,5 +262,7 @@ impl Write for Text {
 }
 
 const DIGITS_MAX: u32 = 34;
+/// No double needs more significant digits to be written exactly.
+const DOUBLE_DIGITS_MAX: usize = 767;
 const COEFFICIENT_END: u128 = 10_u128.pow(DIGITS_MAX);
 const EXPONENT_BIAS: i32 = 6176;

@@ -1,8 +1,7 @@
 //! Numbers of four types on one line.
 //!
-//! Two doubles, or two integers, compare natively; an integer with a double exactly, without rounding either; and as
-//! soon as one side is a decimal both become decimals, where a double is first rounded to 34 digits: that is the
-//! server's own rule (`compareDoubleToDecimal`), so `0.1` equals `Decimal128("0.1000000000000000055511151231257827")`.
+//! Every pair compares by exact value, without rounding either: no decimal equals the double `0.1`, and
+//! `9007199254740993` is more than the double next to it.
 
 use std::cmp::Ordering;
 
@@ -45,7 +44,15 @@ impl Number {
             (Self::Double(left), Self::Double(right)) => compare_doubles(left, right),
             (Self::Integer(left), Self::Double(right)) => compare_mixed(left, right),
             (Self::Double(left), Self::Integer(right)) => compare_mixed(right, left).reverse(),
-            (left, right) => left.to_decimal().compare(right.to_decimal()),
+            (Self::Decimal(left), Self::Decimal(right)) => left.compare(right),
+            (Self::Decimal(left), Self::Double(right)) => left.compare_double(right),
+            (Self::Double(left), Self::Decimal(right)) => right.compare_double(left).reverse(),
+            (Self::Decimal(left), Self::Integer(right)) => {
+                left.compare(Decimal::from_integer(right))
+            }
+            (Self::Integer(left), Self::Decimal(right)) => {
+                Decimal::from_integer(left).compare(right)
+            }
         }
     }
 
@@ -63,8 +70,8 @@ impl Number {
 
     /// Returns a double that is the same for all numbers which compare equal, whatever their types.
     ///
-    /// Necessary only: different numbers may share it. Sound because rounding to the nearest double undoes the
-    /// rounding of a double to 34 digits, and is a function of the exact value for integers and decimals.
+    /// Necessary only: different numbers may share it. Sound because the nearest double is a function of the
+    /// exact value.
     pub(crate) fn nearest_double(self) -> f64 {
         let double = match self {
             Self::Integer(integer) => integer as f64,
@@ -75,14 +82,6 @@ impl Number {
             double if double.is_nan() => f64::NAN,
             double if double == 0.0 => 0.0,
             double => double,
-        }
-    }
-
-    fn to_decimal(self) -> Decimal {
-        match self {
-            Self::Integer(integer) => Decimal::from_integer(integer),
-            Self::Double(double) => Decimal::from_double(double),
-            Self::Decimal(decimal) => decimal,
         }
     }
 }

@@ -11,13 +11,24 @@ use rand::{Rng, SeedableRng};
 /// Makes documents and filters; the same seed makes the same ones.
 pub(super) struct Generator {
     random: StdRng,
+    /// What paths begin with.
+    roots: &'static [&'static str],
 }
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
+            roots: FIELDS,
         }
+    }
+
+    /// Makes a filter as [`Generator::filter`] does, for change events whose documents [`Generator::document`] made.
+    pub(super) fn event_filter(&mut self) -> Document {
+        self.roots = EVENT_FIELDS;
+        let filter = self.filter();
+        self.roots = FIELDS;
+        filter
     }
 
     /// Makes a document of a few short fields.
@@ -66,13 +77,38 @@ impl Generator {
     }
 
     fn path(&mut self) -> String {
-        let first = self.pick(&["a", "b", "c"]);
-        let mut path = first.to_owned();
+        let mut path = self.pick(self.roots).to_owned();
         for _ in 0..self.pick(&[0, 0, 1, 1, 2, 3]) {
             path.push('.');
             path.push_str(self.pick(&["a", "b", "c", "0", "1", "2", "01"]));
         }
         path
+    }
+
+    /// A filter on the elements of an array.
+    fn inner_filter(&mut self, depth: usize) -> Document {
+        let roots = std::mem::replace(&mut self.roots, FIELDS);
+        let filter = self.filter_of_depth(depth);
+        self.roots = roots;
+        filter
+    }
+
+    /// What a change event has outside its documents.
+    fn event_operand(&mut self) -> Bson {
+        let documents = [
+            doc! { "_id": 1 },
+            doc! { "db": "x", "coll": "data" },
+            doc! { "a": 1 },
+        ];
+        let texts = [
+            "insert", "update", "replace", "delete", "drop", "rename", "data", "moved", "a", "b",
+        ];
+        match self.random.random_range(0..5) {
+            0 => Bson::Document(self.pick(&documents)),
+            1 => Bson::Int32(self.random.random_range(0..40)),
+            2 => Bson::Null,
+            _ => Bson::from(self.pick(&texts)),
+        }
     }
 
     fn condition(&mut self, depth: usize) -> Bson {
@@ -154,7 +190,7 @@ impl Generator {
                 "$elemMatch",
                 match self.random.random_bool(0.5) {
                     true => self.operators(depth - 1),
-                    false => self.filter_of_depth(depth - 1),
+                    false => self.inner_filter(depth - 1),
                 }
                 .into(),
             ),
@@ -244,6 +280,9 @@ impl Generator {
 
     /// A value as an operand: mostly what documents hold, sometimes a whole document or array.
     fn operand(&mut self) -> Bson {
+        if self.roots == EVENT_FIELDS && self.one_in(2) {
+            return self.event_operand();
+        }
         let depth = self.pick(&[0, 0, 0, 0, 1, 2]);
         match self.value(depth) {
             Bson::Undefined => Bson::Null,
@@ -500,3 +539,30 @@ fn db_pointer(namespace: &str, id: [u8; 12]) -> Bson {
     let document = Document::from_reader(bytes.as_slice()).expect("BSON");
     document.get("p").cloned().expect("a DBPointer")
 }
+
+const FIELDS: &[&str] = &["a", "b", "c"];
+const EVENT_FIELDS: &[&str] = &[
+    "fullDocument.a",
+    "fullDocument.b",
+    "fullDocument.c",
+    "fullDocument",
+    "fullDocument._id",
+    "documentKey",
+    "documentKey._id",
+    "operationType",
+    "operationType",
+    "ns",
+    "ns.db",
+    "ns.coll",
+    "to",
+    "to.coll",
+    "updateDescription",
+    "updateDescription.updatedFields",
+    "updateDescription.updatedFields.a",
+    "updateDescription.updatedFields.b.a",
+    "updateDescription.removedFields",
+    "updateDescription.truncatedArrays",
+    "wallTime",
+    "fullDocumentBeforeChange",
+    "a",
+];
