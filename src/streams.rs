@@ -20,4 +20,4 @@ mod testing;
 pub use catalog::{Catalog, Change, Entry, StaticStream};
 pub use definition::{CollectionDefinitions, Definition, DefinitionError};
 pub use pipeline::{BindError, BindRequest, BoundPipeline, bind};
-pub use variables::{Caller, VariableError};
+pub use variables::{Caller, VariableError, Variables};

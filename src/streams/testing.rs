@@ -3,14 +3,17 @@
 use bson::{Bson, Document, doc};
 use percent_encoding::percent_decode_str;
 
-use crate::wire::{
-    json::{JsonMode, error_body},
-    testing::Json,
+use crate::{
+    access::{Mechanism, MongoPermissions, Permission, Principal},
+    wire::{
+        json::{JsonMode, error_body},
+        testing::Json,
+    },
 };
 
 use super::{
-    BindError, BindRequest, BoundPipeline, Caller, CollectionDefinitions, DefinitionError,
-    VariableError, bind,
+    BindError, BindRequest, BoundPipeline, CollectionDefinitions, DefinitionError, VariableError,
+    bind,
 };
 
 /// One recorded case: a request for a stream, and what was answered.
@@ -123,12 +126,8 @@ impl Case {
             (status, body(status, &error.to_string(), None, mode))
         })?;
         let flag = |name| self.permission.get_bool(name).unwrap_or(false);
-        let filter = |name| self.permission.get_document(name).ok();
-        let caller = Caller {
-            name: self.user.as_ref().and_then(|user| user.get_str("_id").ok()),
-            roles: &[],
-            properties: self.user.as_ref(),
-            is_root: self.is_root,
+        let filter = |name| self.permission.get_document(name).ok().cloned();
+        let mongo = MongoPermissions {
             allow_management_requests: flag("allowManagementRequests"),
             allow_bulk_patch: flag("allowBulkPatch"),
             allow_bulk_delete: flag("allowBulkDelete"),
@@ -138,27 +137,32 @@ impl Case {
             merge_request: filter("mergeRequest"),
             project_response: filter("projectResponse"),
         };
+        let permission = Permission {
+            id: Bson::Null,
+            mongo,
+        };
+        let principal = self.user.as_ref().map(principal);
         let request = BindRequest {
             query: &self.query,
-            caller,
+            principal: principal.as_ref(),
+            permission: (!self.is_root).then_some(&permission),
+            is_root: self.is_root,
             database: "restheart",
             collection: &self.collection,
             notify_when_unbound_refuses: false,
             enforce_read_filter,
         };
         bind(&definition, &request).map_err(|error| {
-            let (status, exception) = match &error {
-                BindError::Variables(error @ VariableError::AvarsNotObject { .. }) => {
-                    (500, error.exception())
-                }
-                BindError::Variables(error) => (400, error.exception()),
-                BindError::Unbound(_) | BindError::Operator(_) => (400, None),
-                BindError::Screen(_) => (403, None),
+            let status = match &error {
+                BindError::Variables(VariableError::AvarsNotObject { .. }) => 500,
+                BindError::Variables(_) | BindError::Unbound(_) | BindError::Operator(_) => 400,
+                BindError::Screen(_) => 403,
                 BindError::Malformed(_)
                 | BindError::Stage { .. }
                 | BindError::ReadFilter(_)
-                | BindError::Projection(_) => (500, None),
+                | BindError::Projection(_) => 500,
             };
+            let exception = error.exception();
             let exception = exception
                 .as_ref()
                 .map(|(class, message)| (*class, message.as_str()));
@@ -178,6 +182,21 @@ fn parameter(pair: &str) -> (String, String) {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     (decode(name), decode(value))
+}
+
+/// Somebody whose `@user` is `properties`.
+pub(super) fn principal(properties: &Document) -> Principal {
+    Principal {
+        name: properties
+            .get("_id")
+            .and_then(Bson::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        roles: Vec::new(),
+        properties: Some(properties.clone()),
+        mechanism: Mechanism::Basic,
+        expires_at: None,
+    }
 }
 
 /// What `access` makes of a stored user: this is its work, here only as far as the cases need it.

@@ -1,7 +1,11 @@
 use bson::bson;
 
 use crate::{
-    streams::{definition::CollectionDefinitions, testing::Case},
+    access::MongoPermissions,
+    streams::{
+        definition::CollectionDefinitions,
+        testing::{Case, principal},
+    },
     wire::{
         json::{JsonMode, document_text},
         testing::recorded,
@@ -13,7 +17,9 @@ use super::*;
 fn request<'a>(query: &'a [(String, String)], caller: Caller<'a>) -> BindRequest<'a> {
     BindRequest {
         query,
-        caller,
+        principal: caller.principal,
+        permission: caller.permission,
+        is_root: caller.is_root,
         database: "d",
         collection: "c",
         notify_when_unbound_refuses: false,
@@ -61,24 +67,43 @@ fn check_refused(stages: Bson, expected: &str) {
     );
 }
 
-fn filtered(filter: &Document) -> Caller<'_> {
+fn filtered(filter: &Document) -> Permission {
+    let mongo = MongoPermissions {
+        read_filter: Some(filter.clone()),
+        ..MongoPermissions::default()
+    };
+    Permission {
+        id: Bson::Null,
+        mongo,
+    }
+}
+
+fn permitted(permission: &Permission) -> Caller<'_> {
     Caller {
-        read_filter: Some(filter),
+        permission: Some(permission),
         ..Caller::default()
     }
 }
 
 #[track_caller]
 fn check_filter(filter: Document, expected: Document) {
-    let bound =
-        bind_with(bson!({ "uri": "s", "stages": [] }), &[], filtered(&filter)).expect("a pipeline");
+    let bound = bind_with(
+        bson!({ "uri": "s", "stages": [] }),
+        &[],
+        permitted(&filtered(&filter)),
+    )
+    .expect("a pipeline");
     assert_eq!(bound.stages, [doc! { "$match": expected }]);
     assert!(!bound.veil.update_description);
 }
 
 #[track_caller]
 fn check_filter_refused(filter: Document) {
-    let bound = bind_with(bson!({ "uri": "s", "stages": [] }), &[], filtered(&filter));
+    let bound = bind_with(
+        bson!({ "uri": "s", "stages": [] }),
+        &[],
+        permitted(&filtered(&filter)),
+    );
     assert!(matches!(bound, Err(BindError::ReadFilter(_))), "{bound:?}");
 }
 
@@ -299,10 +324,10 @@ fn names_in_a_read_filter_are_values() {
     let filter =
         doc! { "owner": "@user._id", "kind": "@qparams['kind']", "c": "@request.collection" };
     let user = doc! { "_id": "ada" };
+    let (ada, permission) = (principal(&user), filtered(&filter));
     let caller = Caller {
-        properties: Some(&user),
-        name: Some("ada"),
-        ..filtered(&filter)
+        principal: Some(&ada),
+        ..permitted(&permission)
     };
     let bound = bind_with(
         bson!({ "uri": "s", "stages": [] }),
@@ -324,7 +349,7 @@ fn a_read_filter_written_for_events_is_the_definitions_own() {
     let bound = bind_with(
         bson!({ "uri": "s", "stages": stages }),
         &[],
-        filtered(&filter),
+        permitted(&filtered(&filter)),
     )
     .expect("a pipeline");
     assert_eq!(
@@ -345,9 +370,10 @@ fn a_read_filter_written_for_events_is_the_definitions_own() {
 fn root_and_restheart_are_not_filtered() {
     let filter = doc! { "owner": "me" };
     let element = || bson!({ "uri": "s", "stages": [] });
+    let permission = filtered(&filter);
     let root = Caller {
         is_root: true,
-        ..filtered(&filter)
+        ..permitted(&permission)
     };
     let expected = BoundPipeline {
         stages: Vec::new(),
@@ -361,7 +387,7 @@ fn root_and_restheart_are_not_filtered() {
     let definitions = CollectionDefinitions::parse(Some(&bson!([element()])));
     let lax = BindRequest {
         enforce_read_filter: false,
-        ..request(&[], filtered(&filter))
+        ..request(&[], permitted(&permission))
     };
     assert_eq!(
         bind(&definitions.find("s").expect("a stream"), &lax).expect("a pipeline"),
@@ -371,10 +397,15 @@ fn root_and_restheart_are_not_filtered() {
 
 #[track_caller]
 fn check_veil(projection: Document, hidden: &[&str], shown: Option<&[&str]>) {
-    let caller = Caller {
-        project_response: Some(&projection),
-        ..Caller::default()
+    let mongo = MongoPermissions {
+        project_response: Some(projection),
+        ..MongoPermissions::default()
     };
+    let permission = Permission {
+        id: Bson::Null,
+        mongo,
+    };
+    let caller = permitted(&permission);
     let veil = bind_with(bson!({ "uri": "s", "stages": [] }), &[], caller)
         .expect("a pipeline")
         .veil;
@@ -411,10 +442,15 @@ fn a_projection_that_is_not_understood_refuses() {
         doc! { "$expr": 1 },
         doc! { "a": {} },
     ] {
-        let caller = Caller {
-            project_response: Some(&projection),
-            ..Caller::default()
+        let mongo = MongoPermissions {
+            project_response: Some(projection),
+            ..MongoPermissions::default()
         };
+        let permission = Permission {
+            id: Bson::Null,
+            mongo,
+        };
+        let caller = permitted(&permission);
         let bound = bind_with(bson!({ "uri": "s", "stages": [] }), &[], caller);
         assert!(matches!(bound, Err(BindError::Projection(_))), "{bound:?}");
     }
@@ -460,8 +496,9 @@ fn notify_when_may_refuse_where_it_is_unbound() {
 #[test]
 fn notify_when_on_the_user_is_never_the_clients() {
     let user = doc! { "tid": "A" };
+    let ada = principal(&user);
     let caller = Caller {
-        properties: Some(&user),
+        principal: Some(&ada),
         ..Caller::default()
     };
     let query = [("@user.tid", "B"), ("avars", "{'@user.tid': 'B'}")];
@@ -469,4 +506,23 @@ fn notify_when_on_the_user_is_never_the_clients() {
     assert_eq!(bound.notify, Some(doc! { "fullDocument.tid": "A" }));
     let stranger = bind_with(notified("@user.tid"), &query, Caller::default());
     assert_eq!(stranger, Err(BindError::Unbound("@user.tid".to_owned())));
+}
+
+#[test]
+fn an_example_shows_how_a_definition_would_be_served() {
+    let definitions = CollectionDefinitions::parse(Some(&bson!([{
+        "uri": "s",
+        "stages": [
+            { "$ifvar": ["x", { "$match": { "fullDocument.a": { "$var": "x" } } }] },
+            { "$match": { "$var": "@mongoPermissions.readFilter" } },
+        ],
+    }])));
+    let bound = example(&definitions.find("s").expect("a stream")).expect("a pipeline");
+    assert_eq!(
+        bound.stages,
+        [
+            doc! { "$match": { "fullDocument.a": "example" } },
+            doc! { "$match": {} }
+        ]
+    );
 }

@@ -1,5 +1,7 @@
 use bson::bson;
 
+use crate::streams::testing::principal;
+
 use super::*;
 
 fn query(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -13,10 +15,11 @@ fn collect(
     pairs: &[(&str, &str)],
     properties: Option<&Document>,
 ) -> Result<Variables, VariableError> {
+    let principal = properties.map(principal);
     Variables::collect(
         &query(pairs),
         &Caller {
-            properties,
+            principal: principal.as_ref(),
             ..Caller::default()
         },
         "d",
