@@ -217,11 +217,10 @@ impl Work {
         match &self.hash {
             Some(hash) => bcrypt::verify(self.password.as_bytes(), hash).unwrap_or(false),
             None => {
-                let bytes = self.password.as_bytes();
-                let seen = &bytes[..bytes.len().min(BCRYPT_BYTES_MAX)];
-                let hash = bcrypt::bcrypt(self.cost, rand::random(), seen);
-                // The result is used, so that the work is not optimised away, and never right.
-                hash.iter().all(|_| false)
+                let hash =
+                    bcrypt::hash_with_salt(self.password.as_bytes(), self.cost, rand::random());
+                // The result is looked at, so that the work is not optimised away, and is never right.
+                hash.is_ok_and(|hash| hash.get_cost() != self.cost)
             }
         }
     }
@@ -249,8 +248,6 @@ fn cost_of(hash: &str) -> Option<u32> {
     hash.split('$').nth(2)?.parse().ok()
 }
 
-/// What bcrypt sees of a password.
-const BCRYPT_BYTES_MAX: usize = 72;
 /// The cost of an unknown user as long as no hash has been seen; RESTHeart's own.
 const COST_USUAL: u32 = 12;
 const COST_MIN: u32 = 4;
