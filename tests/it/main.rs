@@ -1,3 +1,5 @@
 //! The one integration binary: one link step.
 
+mod golden;
+mod house;
 mod support;
