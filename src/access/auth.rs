@@ -10,6 +10,8 @@ mod basic;
 mod cookie;
 mod jwt;
 mod password;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::sync::Arc;
@@ -80,7 +82,7 @@ impl Authenticator {
                 }));
             }
             if let Some(realm) = &self.realm
-                && let Some(found) = realm.authenticate(&credentials).await?
+                && let Some(found) = realm.authenticate(&credentials, head.peer.ip()).await?
             {
                 return Ok(Some(found));
             }

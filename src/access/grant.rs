@@ -32,17 +32,20 @@ impl Grant {
         &self.head
     }
 
-    /// Whether it rests on the stored record of that user, now being `record`, otherwise than it was.
+    /// Whether it rests on the stored record of that user, now being `record`, otherwise than it was. The user may be named
+    /// as he logs in, or by the record's `_id`.
     pub(super) fn rests_on_another(&self, name: &str, record: Option<&Document>) -> bool {
-        let Some(principal) = self
-            .principal
-            .as_ref()
-            .filter(|principal| principal.name == name)
-        else {
+        let Some(principal) = &self.principal else {
             return false;
         };
+        let rested_on = self.record.as_deref();
+        let is_named =
+            rested_on.is_some_and(|rested_on| rested_on.get_str("_id").is_ok_and(|id| id == name));
+        if principal.name != name && !is_named {
+            return false;
+        }
         match principal.mechanism {
-            Mechanism::Basic => self.record.as_deref() != record,
+            Mechanism::Basic => rested_on != record,
             // A token does not say how the record was: whatever changed in it ends what the token opened.
             Mechanism::BasicToken | Mechanism::Jwt => true,
         }

@@ -45,6 +45,12 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.id, self.reason)
+    }
+}
+
 /// A permission, and when it applies.
 #[derive(Debug)]
 pub(crate) struct Entry {
