@@ -31,7 +31,6 @@ use basic::BasicCredentials;
 use users::UserRealm;
 
 /// A principal, and the stored record it was compared with.
-#[derive(Debug)]
 pub(crate) struct Authenticated {
     pub(crate) principal: Principal,
     pub(crate) record: Option<Arc<Document>>,

@@ -10,7 +10,7 @@ use crate::access::request::RequestHead;
 
 /// A request was let in. The grant is alive: [`super::Access::recheck`] and [`super::Access::recheck_user`] say whether it
 /// still holds.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Grant {
     /// Who it was; none for those who have not proved who they are.
     pub principal: Option<Arc<Principal>>,
@@ -19,6 +19,18 @@ pub struct Grant {
     pub(super) head: Arc<RequestHead>,
     /// The user's stored record that the credentials were compared with; none where no record was read.
     pub(super) record: Option<Arc<Document>>,
+}
+
+/// Without the head and the record, which hold credentials.
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.principal.as_ref().map(|principal| &principal.name);
+        let permission = self.permission.as_ref().map(|permission| &permission.id);
+        f.debug_struct("Grant")
+            .field("principal", &name)
+            .field("permission", &permission)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Grant {

@@ -1,3 +1,5 @@
+//! The order of values, the veto, and the variable made of a permission.
+
 use bson::{Bson, doc, oid::ObjectId};
 use http::{HeaderMap, Method};
 

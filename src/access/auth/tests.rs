@@ -1,3 +1,5 @@
+//! Credentials: how they are read, what they cost, and which tokens count.
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,3 +1,5 @@
+//! The language of predicates: errors, values, failures, bounds.
+
 use std::net::SocketAddr;
 
 use bson::doc;

@@ -104,6 +104,19 @@ async fn changed_record_ends_the_grant() {
 }
 
 #[tokio::test]
+async fn credentials_are_not_written_out() {
+    let (access, _) = access(vec![user(&["r"])], vec![permission("p", &["r"], "true")]);
+    let grant = get(&access, "/c/_streams/s?avars=hidden", Some("u:pw"))
+        .await
+        .unwrap();
+    let text = format!("{grant:?} {:?}", grant.head());
+    assert!(text.contains("Grant"));
+    for secret in ["Basic", PW, "hidden"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn changed_hash_is_asked_again() {
     let (access, store) = access(vec![user(&["r"])], vec![permission("p", &["r"], "true")]);
     get(&access, "/c/_streams/s", Some("u:pw")).await.unwrap();
