@@ -12,8 +12,10 @@ use tokio::net::TcpListener;
 
 use super::client::{Client, Close, Request};
 use super::process::{Process, scratch};
+use super::sidestream::LegacyApi;
+use super::stack::ADMIN;
 use super::upstream::Echo;
-use super::{ReplicaSet, client_of};
+use super::{ReplicaSet, client_of, mongo_uri};
 
 #[tokio::test]
 async fn replica_set_survives_a_kill_with_its_documents() {
@@ -123,4 +125,12 @@ async fn check_events(coding: &str, body: &[u8]) {
         drop(stream);
         assert_eq!(client.closed().await, Close::Sse);
     }
+}
+
+#[tokio::test]
+async fn legacy_api_listens_and_lets_the_administrator_in() {
+    let legacy = LegacyApi::start(mongo_uri().await).await;
+    let request = Request::http("GET", "/harness_none").auth(ADMIN);
+    let answer = Client::open(legacy.address, &request).await;
+    assert_eq!(answer.status(), Some(404), "{}", answer.state());
 }
