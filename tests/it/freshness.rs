@@ -6,7 +6,7 @@ use mongodb::Collection;
 use mongodb::options::WriteConcern;
 
 use crate::support::client::Request;
-use crate::support::stack::{ADMIN, DATABASE, Stack};
+use crate::support::stack::{ADMIN, Stack};
 use crate::support::{ReplicaSet, client_of};
 
 #[tokio::test]
@@ -206,7 +206,6 @@ async fn change_stream_cursors(set: &ReplicaSet) -> usize {
     let operations = admin.aggregate([
         doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
         doc! { "$match": { "cursor.originatingCommand.pipeline.0.$changeStream": { "$exists": true } } },
-        doc! { "$match": { "ns": { "$regex": format!("^{DATABASE}\\.") } } },
         doc! { "$group": { "_id": "$cursor.cursorId" } },
     ]);
     let cursors: Vec<Document> = operations
