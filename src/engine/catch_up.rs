@@ -11,7 +11,7 @@ use crate::delivery::{Ending, Outbox};
 use crate::engine::worker::replay_one;
 use crate::engine::{From, Hub, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
-use crate::mongo::feed::{Feed, Opened, Reading, Scope, Start, open};
+use crate::mongo::feed::{Feed, Reading, Scope, Start, Step, Tail, open};
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
 /// How long a client that comes back waits for its turn.
@@ -117,7 +117,7 @@ struct Past {
     namespace: Namespace,
     /// Everything up to here has been handed out.
     at: ResumeToken,
-    cursor: Option<Opened>,
+    cursor: Option<Tail>,
 }
 
 impl Past {
@@ -151,15 +151,16 @@ impl Past {
             self.cursor = Some(open_behind(client, &self.namespace, &self.at).await?);
         }
         let cursor = self.cursor.as_mut().expect("invariant: opened just above");
-        let Some(raw) = cursor.next_if_any().await? else {
-            if let Some(token) = cursor
-                .resume_token()
-                .as_ref()
-                .and_then(ResumeToken::from_driver)
-            {
-                self.at = self.at.clone().max(token);
+        let raw = match cursor.step().await? {
+            Step::Event(raw) => raw,
+            Step::Nothing => {
+                if let Some(token) = cursor.token() {
+                    self.at = self.at.clone().max(token.clone());
+                }
+                return Ok((Vec::new(), false));
             }
-            return Ok((Vec::new(), false));
+            // The database was dropped: the event that says so has been handed out.
+            Step::End => return Err(MongoError::HistoryLost("the database was dropped".to_owned())),
         };
         let Some(event) = Event::read(raw) else {
             return Ok((Vec::new(), false));
@@ -183,14 +184,14 @@ async fn open_behind(
     client: &Client,
     namespace: &Namespace,
     place: &ResumeToken,
-) -> Result<Opened, MongoError> {
+) -> Result<Tail, MongoError> {
     let scope = Scope::Database(namespace.database.clone());
     let watched = BTreeSet::from([namespace.clone()]);
     let reading = Reading {
         await_max: AWAIT_MAX,
         ..Reading::default()
     };
-    open(
+    let stream = open(
         client,
         &scope,
         &watched,
@@ -198,5 +199,6 @@ async fn open_behind(
         &[],
         reading,
     )
-    .await
+    .await?;
+    Ok(Tail::new(stream))
 }

@@ -24,7 +24,7 @@ use crate::mongo::client::Clock;
 use crate::mongo::{MongoError, Namespace, ResumeToken};
 use crate::notation::shell;
 use crate::streams::variables::read_avars;
-use crate::streams::{BindError, BindRequest, BoundPipeline, Caller, Definition, DefinitionError, pipeline};
+use crate::streams::{BindError, BindRequest, BoundPipeline, Definition, DefinitionError, pipeline};
 use crate::wire::JsonMode;
 
 /// Refused because neither transport was asked for.
@@ -269,7 +269,9 @@ impl Admission {
     ) -> Result<BoundPipeline, Refusal> {
         let request = BindRequest {
             query,
-            caller: caller(grant),
+            principal: grant.principal.as_deref(),
+            permission: grant.permission.as_deref(),
+            is_root: grant.is_root(),
             database: &namespace.database,
             collection: &namespace.collection,
             notify_when_unbound_refuses: self.settings.notify_when_unbound_refuses,
@@ -403,25 +405,4 @@ fn bind_refusal(error: &BindError) -> Refusal {
         | BindError::Projection(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refusal::said(status, error.to_string())
-}
-
-/// Who asks, and what the permission says, in the words of `streams`.
-fn caller(grant: &Grant) -> Caller<'_> {
-    let principal = grant.principal.as_deref();
-    let mongo = grant.permission.as_deref().map(|permission| &permission.mongo);
-    let all = grant.is_root();
-    Caller {
-        name: principal.map(|principal| principal.name.as_str()),
-        roles: principal.map_or(&[], |principal| &principal.roles),
-        properties: principal.and_then(|principal| principal.properties.as_ref()),
-        is_root: all,
-        allow_management_requests: mongo.map_or(all, |mongo| mongo.allow_management_requests),
-        allow_bulk_patch: mongo.map_or(all, |mongo| mongo.allow_bulk_patch),
-        allow_bulk_delete: mongo.map_or(all, |mongo| mongo.allow_bulk_delete),
-        allow_write_mode: mongo.map_or(all, |mongo| mongo.allow_write_mode),
-        read_filter: mongo.and_then(|mongo| mongo.read_filter.as_ref()),
-        write_filter: mongo.and_then(|mongo| mongo.write_filter.as_ref()),
-        merge_request: mongo.and_then(|mongo| mongo.merge_request.as_ref()),
-        project_response: mongo.and_then(|mongo| mongo.project_response.as_ref()),
-    }
 }

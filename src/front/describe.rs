@@ -2,16 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use bson::{Bson, Document};
 use serde_json::{Value, json};
 
 use crate::engine::plan::{Served, serve};
 use crate::front::half::StreamsHalf;
 use crate::mongo::ResumeToken;
 use crate::mongo::feed::{Feed, State};
-use crate::notation::template::{self, Bound};
-use crate::streams::Definition;
 use crate::streams::definition::DefinitionEntry;
+use crate::streams::pipeline;
 
 /// How one definition is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,20 +99,12 @@ fn describe_feed(feed: &Feed) -> Value {
 fn served(entry: &DefinitionEntry) -> (&'static str, Option<String>) {
     match &entry.definition {
         Err(message) => ("broken", Some(message.clone())),
-        Ok(definition) => match serve(&example(definition)) {
-            Served::Shared(_) => ("shared", None),
-            Served::Dedicated { reason } => ("dedicated", Some(reason)),
+        Ok(definition) => match pipeline::example(definition) {
+            Err(error) => ("broken", Some(error.to_string())),
+            Ok(bound) => match serve(&bound.stages) {
+                Served::Shared(_) => ("shared", None),
+                Served::Dedicated { reason } => ("dedicated", Some(reason)),
+            },
         },
     }
-}
-
-/// The stages with every variable bound to a text: how a stream is served depends on the stages, hardly on the values.
-fn example(definition: &Definition) -> Vec<Document> {
-    let bound = |_: &str| Some(Bound { value: Bson::String("example".to_owned()), is_trusted: false });
-    let then = |stage: &Document| match stage.get("$ifvar") {
-        Some(Bson::Array(parts)) => parts.get(1).and_then(Bson::as_document).cloned(),
-        _ => Some(stage.clone()),
-    };
-    let resolve = |stage: Document| template::interpolate(&stage, &bound).ok()?.as_document().cloned();
-    definition.stages.iter().filter_map(then).filter_map(resolve).collect()
 }

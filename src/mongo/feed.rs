@@ -23,7 +23,7 @@ use futures_util::future::BoxFuture;
 use mongodb::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use cursor::{Opened, Reading, Scope, Start, next_id, open};
+pub use cursor::{Opened, Reading, Scope, Start, Step, Tail, next_id, open};
 pub use ring::Ring;
 
 use crate::lifecycle::Tasks;

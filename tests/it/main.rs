@@ -1,12 +1,15 @@
 //! The one integration binary: one link step.
 
-mod admin;
+mod bad_input;
 mod config;
+mod freshness;
 mod golden;
 mod house;
+mod independence;
 mod legacy;
 mod privileges;
 mod proxy;
 mod query;
 mod session;
 mod support;
+mod tutorial;

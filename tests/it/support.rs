@@ -8,6 +8,7 @@ pub(crate) mod mongod;
 pub(crate) mod process;
 pub(crate) mod sidestream;
 pub(crate) mod stack;
+pub(crate) mod upstream;
 
 #[allow(unused_imports, reason = "rooms use what they need")]
 pub(crate) use mongod::{ReplicaSet, client_of, mongo_client, mongo_uri};

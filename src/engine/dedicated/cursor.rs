@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use mongodb::Client;
 use mongodb::options::FullDocumentType;
 use tokio::sync::{mpsc, watch};
@@ -14,7 +13,7 @@ use crate::delivery::{Ending, Outbox};
 use crate::engine::fanout::{Group, Member, Renderer};
 use crate::engine::plan::{PlanKey, Wanted};
 use crate::engine::{From, Plan};
-use crate::mongo::feed::{Opened, Reading, Scope, Start, next_id, open};
+use crate::mongo::feed::{Opened, Reading, Scope, Start, Step, Tail, next_id, open};
 use crate::mongo::{Event, MongoError, Operation, ResumeToken};
 
 /// How often members are looked through for those who have gone.
@@ -195,7 +194,8 @@ impl Cursor {
         }
     }
 
-    async fn consume(&mut self, mut stream: Opened) -> Left {
+    async fn consume(&mut self, stream: Opened) -> Left {
+        let mut tail = Tail::new(stream);
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.reset();
         let mut singly_until = self.singly.then_some(SINGLY_EVENTS);
@@ -215,13 +215,13 @@ impl Cursor {
                     if self.groups.is_empty() && self.joins.is_empty() {
                         return Left::Unneeded;
                     }
-                    self.note(&stream);
+                    self.note(&tail);
                     continue;
                 }
-                next = stream.next() => next,
+                step = tail.step() => step,
             };
             match next {
-                Some(Ok(raw)) => {
+                Ok(Step::Event(raw)) => {
                     if let Some(event) = Event::read(raw) {
                         if event.operation == Operation::Invalidate {
                             return Left::Ended;
@@ -229,11 +229,15 @@ impl Cursor {
                         self.pass_on(event).await;
                     }
                 }
-                Some(Err(error)) => {
-                    self.note(&stream);
-                    return Left::Failed(error.into());
+                Ok(Step::Nothing) => {
+                    self.note(&tail);
+                    continue;
                 }
-                None => return Left::Ended,
+                Ok(Step::End) => return Left::Ended,
+                Err(error) => {
+                    self.note(&tail);
+                    return Left::Failed(error);
+                }
             }
             if let Some(left) = &mut singly_until {
                 *left -= 1;
@@ -241,9 +245,9 @@ impl Cursor {
                     // The failing event is behind us: batches again.
                     self.singly = false;
                     singly_until = None;
-                    self.note(&stream);
+                    self.note(&tail);
                     match self.source.open_sized(&self.place, None).await {
-                        Ok(batched) => stream = batched,
+                        Ok(batched) => tail = Tail::new(batched),
                         Err(error) => return Left::Failed(error),
                     }
                 }
@@ -281,14 +285,8 @@ impl Cursor {
     }
 
     /// Notes how far the stream has come, also where nothing passed the pipeline.
-    fn note(&mut self, stream: &Opened) {
-        let Some(token) = stream
-            .resume_token()
-            .as_ref()
-            .and_then(ResumeToken::from_driver)
-        else {
-            return;
-        };
+    fn note(&mut self, tail: &Tail) {
+        let Some(token) = tail.token().cloned() else { return };
         let forward = match &self.place {
             Start::At(time) => token.time() > *time,
             Start::After(place) => token > *place,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
-use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::Client;
 use mongodb::change_stream::ChangeStream;
 use mongodb::options::FullDocumentType;
@@ -158,12 +158,18 @@ pub async fn next_id(
         batch_size: Some(1),
         ..Reading::default()
     };
-    let mut ids = open(client, scope, watched, position, &names_only, reading).await?;
-    let next = tokio::time::timeout(NEXT_ID_TIMEOUT, ids.next()).await;
-    let raw = next
-        .ok()
-        .flatten()
-        .ok_or_else(|| MongoError::Unreachable("no next event".to_owned()))??;
+    let mut ids = Tail::new(open(client, scope, watched, position, &names_only, reading).await?);
+    let next = async {
+        loop {
+            match ids.step().await? {
+                Step::Event(raw) => return Ok(raw),
+                Step::Nothing => (),
+                Step::End => return Err(MongoError::Unreachable("no next event".to_owned())),
+            }
+        }
+    };
+    let none = |_| MongoError::Unreachable("no next event in time".to_owned());
+    let raw = tokio::time::timeout(NEXT_ID_TIMEOUT, next).await.map_err(none)??;
     let event = Event::read(raw)
         .ok_or_else(|| MongoError::Unreachable("an event without a token".to_owned()))?;
     let namespace = Namespace {
@@ -171,4 +177,77 @@ pub async fn next_id(
         collection: event.collection.clone(),
     };
     Ok((event.token, namespace))
+}
+
+/// Reads a change stream, one step at a time.
+///
+/// The driver's own `Stream` hides the token while it waits, and a read that is dropped half-way loses its batch; here the
+/// read that is under way is kept until it is done.
+pub struct Tail {
+    /// The stream, while nobody reads it.
+    idle: Option<Opened>,
+    reading: Option<BoxFuture<'static, (Opened, Result<Option<RawDocumentBuf>, mongodb::error::Error>)>>,
+    token: Option<ResumeToken>,
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub enum Step {
+    /// An event.
+    Event(RawDocumentBuf),
+    /// Nothing new; the token may have moved.
+    Nothing,
+    /// The stream is over: its last event was an `invalidate`.
+    End,
+}
+
+impl Tail {
+    /// Begins to read.
+    pub fn new(stream: Opened) -> Self {
+        let token = stream.resume_token().as_ref().and_then(ResumeToken::from_driver);
+        Self { idle: Some(stream), reading: None, token }
+    }
+
+    /// Behind which place the stream would go on, if it were opened anew now.
+    pub fn token(&self) -> Option<&ResumeToken> {
+        self.token.as_ref()
+    }
+
+    /// Waits for the next event, or until MongoDB says that there is none yet.
+    ///
+    /// # Errors
+    /// As [`MongoError`]; the stream is of no more use then.
+    /// # Cancel safety
+    /// Safe: the read goes on with the next call.
+    pub async fn step(&mut self) -> Result<Step, MongoError> {
+        let reading = match (&mut self.reading, self.idle.take()) {
+            (Some(reading), _) => reading,
+            (none, Some(mut stream)) => none.insert(
+                async move {
+                    let read = stream.next_if_any().await;
+                    (stream, read)
+                }
+                .boxed(),
+            ),
+            (None, None) => return Ok(Step::End),
+        };
+        let (stream, read) = reading.await;
+        self.reading = None;
+        let read = read?;
+        if let Some(token) = stream.resume_token().as_ref().and_then(ResumeToken::from_driver) {
+            self.token = Some(token);
+        }
+        let is_over = read.is_none() && !stream.is_alive();
+        self.idle = Some(stream);
+        Ok(match read {
+            Some(raw) => Step::Event(raw),
+            None if is_over => Step::End,
+            None => Step::Nothing,
+        })
+    }
+
+    /// The next step, if it need not be waited for.
+    pub fn step_now(&mut self) -> Option<Result<Step, MongoError>> {
+        self.step().now_or_never()
+    }
 }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
-use futures_util::{FutureExt as _, StreamExt as _};
 use mongodb::Client;
 use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State,
-    next_id, open,
+    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State, Step,
+    Tail, next_id, open,
 };
 use crate::mongo::client::Clock;
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
@@ -23,8 +22,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BATCH_EVENTS_MAX: usize = 1000;
 /// `BSONObjectTooLarge`: an event of more than 16 MB cannot be sent.
 const CODE_TOO_LARGE: i32 = 10334;
-/// How often an idle feed notes how far its cursor has come.
-const IDLE_TICK: Duration = Duration::from_secs(5);
 
 pub(super) struct Task {
     pub(super) client: Client,
@@ -130,7 +127,8 @@ impl Task {
         Ok(cursor)
     }
 
-    async fn consume(&mut self, mut cursor: Opened, singly: &mut bool) -> Left {
+    async fn consume(&mut self, cursor: Opened, singly: &mut bool) -> Left {
+        let mut tail = Tail::new(cursor);
         let mut batch = Vec::new();
         let _open = OpenCursor::new();
         loop {
@@ -139,59 +137,33 @@ impl Task {
                 biased;
                 command = self.asked.recv() => match command {
                     Some(command) => {
-                        self.note(&cursor);
                         if self.obey(command) { continue }
                         return Left::Reopen;
                     }
                     None => return Left::Unheld,
                 },
-                next = cursor.next() => next,
-                () = tokio::time::sleep(IDLE_TICK) => {
-                    self.note(&cursor);
-                    continue;
-                }
+                step = tail.step() => step,
             };
-            let mut next = first;
-            let failed = loop {
-                match next {
-                    Some(Ok(raw)) => batch.push(raw),
-                    Some(Err(error)) => break Some(Left::Failed(error.into())),
-                    None => break Some(Left::Reopen),
-                }
-                if batch.len() >= BATCH_EVENTS_MAX {
-                    break None;
-                }
-                match cursor.next().now_or_never() {
-                    Some(ready) => next = ready,
-                    None => break None,
-                }
-            };
+            let left = drain(&mut tail, first, &mut batch);
             let widened = self.take(batch.drain(..)).await;
-            if std::mem::take(singly) && failed.is_none() {
-                return Left::Reopen;
-            }
-            if let Some(left) = failed {
-                return left;
-            }
-            if widened {
-                return Left::Reopen;
+            self.note(&tail);
+            // One event was asked for, to get past what could not be sent together with it: batches again from here.
+            let passed = !matches!(left, Some(Left::Failed(_))) && std::mem::take(singly);
+            match left {
+                Some(left) => return left,
+                None if widened || passed => return Left::Reopen,
+                None => (),
             }
         }
     }
 
-    /// Notes how far the cursor has come beyond the last event: an idle stream moves too.
-    fn note(&self, cursor: &Opened) {
-        let Some(token) = cursor
-            .resume_token()
-            .as_ref()
-            .and_then(ResumeToken::from_driver)
-        else {
-            return;
-        };
+    /// Notes how far the stream has come beyond the last event: an idle one moves too.
+    fn note(&self, tail: &Tail) {
+        let Some(token) = tail.token() else { return };
         self.position.send_if_modified(|position| {
-            let forward = position.as_ref().is_none_or(|position| *position < token);
+            let forward = position.as_ref().is_none_or(|position| position < token);
             if forward {
-                *position = Some(token);
+                *position = Some(token.clone());
             }
             forward
         });
@@ -349,6 +321,27 @@ impl Task {
                 () = tokio::time::sleep_until(end) => return true,
             }
         }
+    }
+}
+
+/// Takes every event that is ready, beginning with what a step brought. Returns why the cursor must be left, if it must.
+fn drain(
+    tail: &mut Tail,
+    first: Result<Step, MongoError>,
+    batch: &mut Vec<RawDocumentBuf>,
+) -> Option<Left> {
+    let mut next = first;
+    loop {
+        match next {
+            Ok(Step::Event(raw)) => batch.push(raw),
+            Ok(Step::Nothing) => return None,
+            Ok(Step::End) => return Some(Left::Reopen),
+            Err(error) => return Some(Left::Failed(error)),
+        }
+        if batch.len() >= BATCH_EVENTS_MAX {
+            return None;
+        }
+        next = tail.step_now()?;
     }
 }
 

@@ -14,11 +14,11 @@ pub(super) fn rust_violations(source: &Source) -> Vec<String> {
         found.push(format!("{path}: a door is foo.rs, not foo/mod.rs"));
     }
     let is_product = path.starts_with("src/");
-    if is_product && !text.starts_with("//! ") {
+    let is_test = path.ends_with("tests.rs") || path.contains("/tests/");
+    if is_product && !is_test && !text.starts_with("//! ") {
         found.push(format!("{path}: it does not say what it is"));
     }
     let mut forbidden = Vec::from(UNFINISHED);
-    let is_test = path.ends_with("tests.rs") || path.contains("/tests/");
     if is_product && !is_test && !is_room(path, "lifecycle") {
         forbidden.extend(SPAWNING);
         if !is_room(path, "access") {

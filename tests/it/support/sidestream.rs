@@ -100,10 +100,7 @@ pub(crate) struct LegacyApi {
 impl LegacyApi {
     /// Starts it over the server at `uri` and returns when it listens.
     pub(crate) async fn start(uri: &str) -> Self {
-        let profile = Path::new(BINARY)
-            .parent()
-            .expect("a binary lies in a directory");
-        let mut command = Command::new(profile.join("examples/legacy-api"));
+        let mut command = Command::new(legacy_binary());
         command.args(["--listen", "127.0.0.1:0", "--mongodb", uri]);
         let process = Process::start(&command, None);
         let log = process.log.clone();
@@ -117,6 +114,24 @@ impl LegacyApi {
             _process: process,
         }
     }
+}
+
+/// `cargo test` builds the examples; `cargo test --test it` does not, so this makes up for it.
+fn legacy_binary() -> PathBuf {
+    let profile = Path::new(BINARY)
+        .parent()
+        .expect("a binary lies in a directory");
+    let binary = profile.join("examples/legacy-api");
+    if !binary.is_file() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--example", "legacy-api"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(built.is_ok_and(|status| status.success()), "no legacy API");
+    }
+    binary
 }
 
 fn launch(toml: &str) -> Process {
