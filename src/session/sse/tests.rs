@@ -56,7 +56,7 @@ fn close_event(ending: Ending) -> String {
 fn decoded(coding: ContentCoding, body: &[u8]) -> String {
     let mut plain = String::new();
     let read = match coding {
-        ContentCoding::Identity => io::Cursor::new(body).read_to_string(&mut plain),
+        ContentCoding::Identity => Read::read_to_string(&mut io::Cursor::new(body), &mut plain),
         ContentCoding::Gzip => GzDecoder::new(body).read_to_string(&mut plain),
         ContentCoding::Deflate => DeflateDecoder::new(body).read_to_string(&mut plain),
     };
