@@ -118,6 +118,28 @@ impl Outbox {
         self.shared.lock().bytes
     }
 
+    /// Returns how many bytes may wait.
+    pub fn bytes_max(&self) -> usize {
+        self.shared.bytes_max
+    }
+
+    /// Waits until the writer has taken everything that waited, or the session is over. For a producer that can hold
+    /// its source back, as a catch-up cursor can; of two that wait at once the later is woken.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn emptied(&self) {
+        poll_fn(|context| {
+            let mut queue = self.shared.lock();
+            if queue.frames.is_empty() || queue.ending.is_some() || queue.abandoned {
+                return Poll::Ready(());
+            }
+            queue.producer = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Returns whether the outlet is gone: nobody will ever read this queue.
     pub fn is_abandoned(&self) -> bool {
         self.shared.lock().abandoned
@@ -206,6 +228,7 @@ impl Outlet {
         queue.abandoned = true;
         queue.waker = None;
         queue.clear();
+        queue.wake_producer();
     }
 
     /// Returns why the session ends, if it does.
@@ -242,6 +265,8 @@ struct Queue {
     bytes: usize,
     /// The writer's, while it waits.
     waker: Option<Waker>,
+    /// A producer's, while it waits for room.
+    producer: Option<Waker>,
     ending: Option<Ending>,
     /// Whether the outlet is gone.
     abandoned: bool,
@@ -257,6 +282,7 @@ impl Queue {
             return;
         }
         self.ending = Some(ending);
+        self.wake_producer();
         if !ending.flushes() {
             self.clear();
         }
@@ -274,8 +300,17 @@ impl Queue {
             self.bytes -= frame.len();
             into.push(frame);
         }
+        if self.frames.is_empty() {
+            self.wake_producer();
+        }
         if self.frames.is_empty() && self.frames.capacity() > IDLE_FRAMES {
             self.frames = VecDeque::new();
+        }
+    }
+
+    fn wake_producer(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.wake();
         }
     }
 

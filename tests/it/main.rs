@@ -1,4 +1,5 @@
 //! The one integration binary: one link step.
 
-mod session;
+mod golden;
+mod house;
 mod support;

@@ -1,10 +1,15 @@
-//! What every test needs: a real replica set.
+//! What every test needs: real servers, the binaries under test, and a client that hides nothing.
 
-/// The address of a real one-member replica set, started once for this test binary.
-#[allow(dead_code, reason = "the first caller comes with the next commit")]
-pub async fn mongo_uri() -> &'static str {
-    static URI: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    URI.get_or_init(|| {
-        std::env::var("SIDESTREAM_TEST_MONGODB_URI").expect("SIDESTREAM_TEST_MONGODB_URI")
-    })
-}
+#![allow(dead_code, reason = "a helper may come before its second caller")]
+
+pub(crate) mod client;
+pub(crate) mod json;
+pub(crate) mod mongod;
+pub(crate) mod process;
+pub(crate) mod sidestream;
+pub(crate) mod stack;
+
+#[allow(unused_imports, reason = "rooms use what they need")]
+pub(crate) use mongod::{ReplicaSet, client_of, mongo_client, mongo_uri};
+
+mod tests;
