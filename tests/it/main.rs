@@ -2,4 +2,5 @@
 
 mod golden;
 mod house;
+mod session;
 mod support;

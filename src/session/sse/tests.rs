@@ -1,3 +1,5 @@
+//! Sessions over SSE, before a scripted client and a paused clock.
+
 use std::{
     io::{self, Read},
     time::Duration,
