@@ -1,16 +1,22 @@
 //! How each ending reaches the client, and what it does to frames that still wait.
 
-use std::time::Duration;
+use std::{
+    io, mem,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
-use super::{CLOSE, FIN, Scene, Setup, masked, settings, text};
+use super::{CLOSE, FIN, Scene, Setup, settings, text};
 use crate::{
-    delivery::Ending,
-    session::{ClosedBy, close},
+    delivery::{Ending, channel},
+    session::{ClosedBy, SessionSettings, close, websocket::serve},
 };
 
 #[tokio::test(start_paused = true)]
@@ -202,20 +208,70 @@ async fn a_client_may_close_while_an_ending_is_flushed() {
     assert_eq!(scene.closed().await.by, ClosedBy::Client(Some(1000)));
 }
 
+/// A client that has always sent more already, in one endless frame, and takes all that it is sent.
+struct Flood {
+    head: &'static [u8],
+    received: Vec<u8>,
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let head = mem::take(&mut self.head);
+        buffer.put_slice(head);
+        let rest = buffer.initialize_unfilled().len();
+        buffer.advance(rest);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.received.extend(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Time is real here: a paused clock stands still while somebody has something to do.
 #[tokio::test]
 async fn a_client_that_floods_us_cannot_put_off_its_ending() {
-    let scene = Setup {
-        expires_in: Some(Duration::from_millis(50)),
-        ..Setup::default()
-    }
-    .begin();
-    let (mut reading, mut writing) = tokio::io::split(scene.client);
-    let flooding = tokio::spawn(async move {
-        let flood = masked(FIN | 2, &[0; 100]).repeat(1000);
-        while writing.write_all(&flood).await.is_ok() {}
-    });
-    let mut close = [0; 4];
-    reading.read_exact(&mut close).await.unwrap();
-    assert_eq!(close[2..], 4401_u16.to_be_bytes());
-    flooding.abort();
+    let head = &[
+        0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4,
+    ];
+    let mut flood = Flood {
+        head,
+        received: Vec::new(),
+    };
+    let (outbox, outlet) = channel(1 << 20);
+    outbox.try_send(text(b"an event")).unwrap();
+    let settings = SessionSettings {
+        close_timeout: Duration::from_millis(20),
+        ..settings()
+    };
+    let expires = Instant::now() + Duration::from_millis(20);
+    let closed = serve(&mut flood, Bytes::new(), outlet, &settings, Some(expires)).await;
+    assert_eq!(closed.by, ClosedBy::Ending(Ending::CredentialsExpired));
+    assert_eq!(closed.frames, 1);
+    let close = [
+        &[0x88, 21][..],
+        &4401_u16.to_be_bytes(),
+        b"credentials expired",
+    ]
+    .concat();
+    assert_eq!(flood.received, [&text(b"an event")[..], &close].concat());
 }
