@@ -30,7 +30,8 @@ pub struct SessionSettings {
     pub ping_interval: Duration,
     /// A client that gave no sign of life for this long after a ping is taken for dead.
     pub pong_timeout: Duration,
-    /// How long queued frames may still be flushed at an ending, and after that, how long the client's close is waited for.
+    /// How long queued frames may still be flushed at an ending, and after that, how long saying goodbye may take: our close,
+    /// the client's, and the end of its side. So a session is gone after twice this at most.
     pub close_timeout: Duration,
     /// A write that makes no progress for this long ends the session.
     pub write_timeout: Duration,

@@ -10,7 +10,7 @@ use std::{
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Instant, Sleep, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -211,28 +211,28 @@ where
         self.writer.push_last(last);
     }
 
-    /// Writes what is in hand and nothing more, for [`SessionSettings::close_timeout`] at most; says whether all was.
-    pub(super) async fn write_rest(&mut self) -> bool {
+    /// Writes what is in hand and nothing more; says whether all of it was written in time.
+    pub(super) async fn write_rest(&mut self, until: Instant) -> bool {
         let (writer, stream) = (&mut self.writer, &mut self.stream);
         let written = std::future::poll_fn(|context| writer.poll_write(context, stream));
-        matches!(
-            timeout(self.settings.close_timeout, written).await,
-            Ok(Ok(()))
-        )
+        matches!(timeout_at(until, written).await, Ok(Ok(())))
     }
 
-    /// Ends our side, and then hears the client out until it has ended its own, or for as long again.
+    /// Ends our side, and then hears the client out until it has ended its own.
     ///
     /// A socket that is closed with unread bytes in it is reset, and a reset may overtake what we wrote last.
-    pub(super) async fn hang_up(&mut self) {
-        let shut = timeout(self.settings.close_timeout, async {
+    pub(super) async fn hang_up(&mut self, until: Instant) {
+        let shut = timeout_at(until, async {
             std::future::poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context))
                 .await?;
             while std::future::poll_fn(|context| {
                 self.poll_read(context, |bytes, _| !bytes.is_empty())
             })
             .await?
-            {}
+            {
+                // A client that has always more to say must not outlast its deadline.
+                tokio::task::yield_now().await;
+            }
             io::Result::Ok(())
         });
         // Whether the client answered in time makes no difference any more: the socket is dropped.
@@ -266,3 +266,6 @@ impl Drop for Present {
 
 /// How much is read at once, on the stack.
 const READ_BYTES: usize = 4096;
+
+/// How often is read in one turn. A client that floods us must not keep its own frames and deadlines waiting.
+pub(super) const READS_MAX: usize = 16;

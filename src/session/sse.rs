@@ -21,7 +21,7 @@ use crate::{
     delivery::{Ending, Outlet},
     session::{
         Closed, ClosedBy, ContentCoding, SessionSettings, Transport,
-        client::{Client, WriteFault, Written},
+        client::{Client, READS_MAX, WriteFault, Written},
         close,
         coding::Coding,
     },
@@ -55,9 +55,10 @@ where
         by = body.flush(by).await;
     }
     if let ClosedBy::Ending(ending) = by {
+        let until = Instant::now() + settings.close_timeout;
         body.client.finish(close_event(ending).as_bytes());
-        if body.client.write_rest().await {
-            body.client.hang_up().await;
+        if body.client.write_rest(until).await {
+            body.client.hang_up(until).await;
         }
     }
     body.client.closed(by)
@@ -98,13 +99,16 @@ where
 
     /// Waits until the client leaves.
     fn poll_leave(&mut self, context: &mut Context<'_>) -> Poll<ClosedBy> {
-        loop {
+        for _ in 0..READS_MAX {
             match ready!(self.client.poll_read(context, |bytes, _| bytes.is_empty())) {
                 Ok(false) => (),
                 Ok(true) => return Poll::Ready(ClosedBy::ClientLeft),
                 Err(error) => return Poll::Ready(ClosedBy::Broken(error.kind())),
             }
         }
+        // There may be more, in the next turn.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits until a comment is due, and puts it into the writer. A body in motion needs none.

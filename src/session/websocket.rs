@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tungstenite::protocol::{
     CloseFrame,
@@ -28,7 +28,7 @@ use crate::{
     delivery::{Ending, Outlet},
     session::{
         Closed, ClosedBy, ContentCoding, SessionSettings, Transport,
-        client::{Client, Written},
+        client::{Client, READS_MAX, Written},
         close,
         coding::Coding,
         websocket::reader::{FrameReader, Incoming},
@@ -140,7 +140,10 @@ where
         if let Some(by) = hear(&mut self.reader, &early, &mut self.client.writer) {
             return Poll::Ready(by);
         }
-        while !self.client.writer.is_congested() {
+        for _ in 0..READS_MAX {
+            if self.client.writer.is_congested() {
+                return Poll::Pending;
+            }
             let reader = &mut self.reader;
             let heard = self.client.poll_read(context, |bytes, writer| {
                 if bytes.is_empty() {
@@ -154,6 +157,8 @@ where
                 Ok(None) => self.heartbeat = Heartbeat::quiet(self.client.settings),
             }
         }
+        // There may be more, in the next turn.
+        context.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -213,16 +218,16 @@ where
             }
             ClosedBy::Silent | ClosedBy::Stuck | ClosedBy::Broken(_) => return,
         };
+        let until = Instant::now() + self.client.settings.close_timeout;
         self.client.finish(&farewell);
-        if !self.client.write_rest().await {
+        if !self.client.write_rest(until).await {
             return;
         }
         if let ClosedBy::Ending(_) = by {
             // Whatever the client says, be it its CLOSE, a breach or nothing, the end is the same.
-            let within = self.client.settings.close_timeout;
-            drop(timeout(within, poll_fn(|context| self.poll_hear(context))).await);
+            drop(timeout_at(until, poll_fn(|context| self.poll_hear(context))).await);
         }
-        self.client.hang_up().await;
+        self.client.hang_up(until).await;
     }
 }
 

@@ -1,3 +1,5 @@
+//! Order, bounds, endings and wake-ups of the queue, and two tests under real concurrency.
+
 use std::{
     sync::{
         Arc,

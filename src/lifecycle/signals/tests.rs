@@ -1,3 +1,5 @@
+//! What a reload and a shutdown promise.
+
 use crate::lifecycle::{Reload, Shutdown};
 
 // The signals themselves are sent to a real process, in the integration tests.

@@ -1,3 +1,5 @@
+//! Families of tasks: counted, drained, nested.
+
 use std::{future::pending, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};

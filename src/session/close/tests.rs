@@ -1,3 +1,5 @@
+//! The table of endings.
+
 use std::{collections::HashSet, io::ErrorKind};
 
 use super::{code, label};

@@ -1,3 +1,5 @@
+//! Encoded bodies, decoded by the ordinary decoders.
+
 use std::io::Read;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Sessions over SSE, before a scripted client and a paused clock.
+
 use std::{
     io::{self, Read},
     time::Duration,
@@ -56,7 +58,7 @@ fn close_event(ending: Ending) -> String {
 fn decoded(coding: ContentCoding, body: &[u8]) -> String {
     let mut plain = String::new();
     let read = match coding {
-        ContentCoding::Identity => std::io::Read::read_to_string(&mut io::Cursor::new(body), &mut plain),
+        ContentCoding::Identity => Read::read_to_string(&mut io::Cursor::new(body), &mut plain),
         ContentCoding::Gzip => GzDecoder::new(body).read_to_string(&mut plain),
         ContentCoding::Deflate => DeflateDecoder::new(body).read_to_string(&mut plain),
     };

@@ -1,3 +1,5 @@
+//! Frames and urgent matter, before a stream that takes what it likes.
+
 use std::{
     io::{self, IoSlice},
     pin::Pin,

@@ -1,3 +1,5 @@
+//! Frames of a client, in one piece and in many.
+
 use super::{FrameReader, Incoming};
 use crate::session::websocket::Violation;
 

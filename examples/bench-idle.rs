@@ -1,0 +1,337 @@
+//! What sessions cost: memory when idle, and writes in a fan-out beside a bare write loop.
+//!
+//! `cargo run --release --example bench-idle [SESSIONS]`. The client ends live in a child process (this program again), so
+//! that what is measured is the server's side only; each process needs a file descriptor per session (`ulimit -n`).
+//! Memory is the process's PSS, so kernel buffers of sockets are not in it. The fan-out runs on one thread, interleaved with
+//! a loop that writes the same frames to the same number of sockets, and is told as a ratio to it.
+
+use std::{
+    error::Error,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use sidestream::{
+    delivery::{Outbox, channel},
+    lifecycle::Tasks,
+    session::{ContentCoding, SessionSettings, sse, websocket},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    sync::Notify,
+};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match &*arguments {
+        [role, address, count] if role == "clients" => {
+            runtime.block_on(clients(address.parse()?, count.parse()?))
+        }
+        [role, kind, count] if role == "idle" => {
+            runtime.block_on(idle(Kind::named(kind)?, count.parse()?))
+        }
+        [] => runtime.block_on(measure(10_000)),
+        [count] => runtime.block_on(measure(count.parse()?)),
+        _ => Err("usage: bench-idle [SESSIONS]".into()),
+    }
+}
+
+async fn measure(sessions: usize) -> Outcome<()> {
+    println!("sidestream bench-idle: {sessions} sessions idle, {FAN_OUT} in the fan-out");
+    println!("\n| idle on | future, B | KiB per session | after one 100 KiB frame to all |");
+    println!("|---|---|---|---|");
+    for (name, _) in Kind::ALL {
+        // A process for each: memory that one kind gave back would hide what the next takes.
+        let mut alone = Command::new(std::env::current_exe()?);
+        if !alone
+            .args(["idle", name, &sessions.to_string()])
+            .status()
+            .await?
+            .success()
+        {
+            return Err(format!("idle {name} did not succeed").into());
+        }
+    }
+    println!("\n| fan-out | bare loop, µs per write | sessions | ratio of time | ratio of CPU |");
+    println!("|---|---|---|---|---|");
+    fan_out("one event at a time", 1).await?;
+    fan_out("16 events at once", 16).await
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    WebSocket,
+    Sse(ContentCoding),
+}
+
+impl Kind {
+    const ALL: [(&str, Self); 3] = [
+        ("websocket", Self::WebSocket),
+        ("sse", Self::Sse(ContentCoding::Identity)),
+        ("sse-gzip", Self::Sse(ContentCoding::Gzip)),
+    ];
+
+    fn named(name: &str) -> Outcome<Self> {
+        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
+        found
+            .map(|(_, kind)| kind)
+            .ok_or_else(|| format!("no kind {name}").into())
+    }
+}
+
+async fn idle(kind: Kind, count: usize) -> Outcome<()> {
+    let tasks = Tasks::new();
+    let before = memory()?;
+    let mut crowd = Crowd::gather(count).await?;
+    let (outboxes, future_bytes) = serve(kind, &mut crowd, &tasks);
+    tasks.spawn("marker", async {}).await?;
+    let idle = memory()?;
+    let frame = Bytes::from(vec![b'x'; 100 * 1024]);
+    for outbox in &outboxes {
+        outbox.try_send(frame.clone())?;
+        tasks.spawn("marker", async {}).await?;
+    }
+    drop(frame);
+    crowd.settled().await?;
+    let after = memory()?;
+    let each = |now: u64| now.saturating_sub(before) as f64 / count as f64;
+    println!(
+        "| {kind:?} | {future_bytes} | {:.2} | {:.2} |",
+        each(idle),
+        each(after)
+    );
+    drop(outboxes);
+    crowd.child.kill().await?;
+    tasks.drained(Duration::from_secs(60)).await;
+    Ok(())
+}
+
+async fn fan_out(name: &str, burst: usize) -> Outcome<()> {
+    let frame = Bytes::from([&[0x81, 126, 1, 0][..], &[b'x'; 256]].concat());
+    let tasks = Tasks::new();
+    let mut bare_crowd = Crowd::gather(FAN_OUT).await?;
+    let mut crowd = Crowd::gather(FAN_OUT).await?;
+    let (outboxes, _) = serve(Kind::WebSocket, &mut crowd, &tasks);
+    let bare = std::mem::take(&mut bare_crowd.sockets);
+    let (mut bare_cost, mut cost) = (Cost::default(), Cost::default());
+    for round in 0..ROUNDS {
+        let begun = Cost::now()?;
+        for _ in 0..EVENTS / burst {
+            for socket in &bare {
+                for _ in 0..burst {
+                    write_all(socket, &frame).await?;
+                }
+            }
+        }
+        let bytes = ((round + 1) * EVENTS * FAN_OUT * frame.len()) as u64;
+        bare_crowd.received(bytes).await?;
+        bare_cost.add(begun)?;
+
+        let begun = Cost::now()?;
+        for _ in 0..EVENTS / burst {
+            for outbox in &outboxes {
+                for _ in 0..burst {
+                    outbox.try_send(frame.clone())?;
+                }
+            }
+            // Queued behind all sessions that were woken: each has written when it runs.
+            tasks.spawn("marker", async {}).await?;
+        }
+        crowd.received(bytes).await?;
+        cost.add(begun)?;
+    }
+    let writes = (ROUNDS * EVENTS * FAN_OUT) as f64;
+    println!(
+        "| {name} | {:.2} | {:.2} | {:.2} | {:.2} |",
+        bare_cost.wall * 1e6 / writes,
+        cost.wall * 1e6 / writes,
+        cost.wall / bare_cost.wall,
+        cost.cpu / bare_cost.cpu,
+    );
+    bare_crowd.child.kill().await?;
+    crowd.child.kill().await?;
+    drop(outboxes);
+    tasks.drained(Duration::from_secs(60)).await;
+    Ok(())
+}
+
+/// Begins a session on every socket of the crowd; returns their outboxes and the size of one session's future.
+fn serve(kind: Kind, crowd: &mut Crowd, tasks: &Tasks) -> (Vec<Outbox>, usize) {
+    let settings = Arc::new(SessionSettings::default());
+    let mut future_bytes = 0;
+    let sockets = std::mem::take(&mut crowd.sockets);
+    let outboxes = sockets.into_iter().map(|socket| {
+        let (outbox, outlet) = channel(1 << 20);
+        let settings = Arc::clone(&settings);
+        match kind {
+            Kind::WebSocket => {
+                let session = async move {
+                    let _closed =
+                        websocket::serve(socket, Bytes::new(), outlet, &settings, None).await;
+                };
+                future_bytes = size_of_val(&session);
+                tasks.spawn("session", session);
+            }
+            Kind::Sse(coding) => {
+                let session = async move {
+                    let _closed = sse::serve(socket, outlet, &settings, coding, None).await;
+                };
+                future_bytes = size_of_val(&session);
+                tasks.spawn("session", session);
+            }
+        }
+        outbox
+    });
+    (outboxes.collect(), future_bytes)
+}
+
+async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Outcome<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                socket.writable().await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The client ends in a child process, and our ends of them.
+struct Crowd {
+    sockets: Vec<TcpStream>,
+    control: TcpStream,
+    child: Child,
+}
+
+impl Crowd {
+    async fn gather(count: usize) -> Outcome<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let child = Command::new(std::env::current_exe()?)
+            .args([
+                "clients",
+                &listener.local_addr()?.to_string(),
+                &count.to_string(),
+            ])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (control, _) = listener.accept().await?;
+        let mut sockets = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (socket, _) = listener.accept().await?;
+            socket.set_nodelay(true)?;
+            sockets.push(socket);
+        }
+        Ok(Self {
+            sockets,
+            control,
+            child,
+        })
+    }
+
+    /// Waits until the clients have received `bytes` in all; returns how many they have.
+    async fn received(&mut self, bytes: u64) -> Outcome<u64> {
+        self.control.write_u64(bytes).await?;
+        Ok(self.control.read_u64().await?)
+    }
+
+    /// Waits until the clients receive no more.
+    async fn settled(&mut self) -> Outcome<()> {
+        let mut last = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let now = self.received(0).await?;
+            if now > 0 && now == last {
+                return Ok(());
+            }
+            last = now;
+        }
+    }
+}
+
+/// The child: connects, reads and counts.
+async fn clients(server: SocketAddr, count: usize) -> Outcome<()> {
+    let mut control = TcpStream::connect(server).await?;
+    let received = Arc::new((AtomicU64::new(0), Notify::new()));
+    let tasks = Tasks::new();
+    for _ in 0..count {
+        let mut socket = TcpStream::connect(server).await?;
+        let received = Arc::clone(&received);
+        tasks.spawn("client", async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(count @ 1..) = socket.read(&mut buffer).await {
+                received.0.fetch_add(count as u64, Ordering::Relaxed);
+                received.1.notify_one();
+            }
+        });
+    }
+    while let Ok(target) = control.read_u64().await {
+        while received.0.load(Ordering::Relaxed) < target {
+            received.1.notified().await;
+        }
+        control
+            .write_u64(received.0.load(Ordering::Relaxed))
+            .await?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Cost {
+    wall: f64,
+    cpu: f64,
+}
+
+impl Cost {
+    fn now() -> Outcome<(Instant, f64)> {
+        Ok((Instant::now(), cpu_seconds()?))
+    }
+
+    fn add(&mut self, (begun, cpu): (Instant, f64)) -> Outcome<()> {
+        self.wall += begun.elapsed().as_secs_f64();
+        self.cpu += cpu_seconds()? - cpu;
+        Ok(())
+    }
+}
+
+/// CPU time of this process so far: utime and stime, in ticks of 10 ms.
+fn cpu_seconds() -> Outcome<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<_> = stat
+        .rsplit_once(')')
+        .ok_or("no name in stat")?
+        .1
+        .split(' ')
+        .collect();
+    Ok((fields[12].parse::<f64>()? + fields[13].parse::<f64>()?) / 100.0)
+}
+
+/// The process's proportional set size, in KiB.
+fn memory() -> Outcome<u64> {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+    let pss = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .ok_or("no Pss")?;
+    Ok(pss.trim().trim_end_matches(" kB").parse()?)
+}
+
+const FAN_OUT: usize = 1_000;
+const EVENTS: usize = 64;
+const ROUNDS: usize = 8;
