@@ -1,1 +1,171 @@
-//! (door of `engine`)
+//! From a bound pipeline to frames in outboxes.
+//!
+//! [`plan::Plan::choose`] decides how a pipeline is served. `Shared`: the feed's events are evaluated in process, all
+//! subscribers of an equal plan form one group, and a frame is rendered once for all of them. `Dedicated`: MongoDB
+//! evaluates the pipeline in a cursor that all sessions with an equal pipeline share.
+//!
+//! One owner task per collection (`hub`) takes batches and commands from one queue, so nothing overtakes. A client
+//! that comes back with an id is served from the feed's ring, or by a catch-up cursor until the ring reaches it.
+//!
+//! The engine knows nothing of HTTP, users and definitions.
+
+mod catch_up;
+mod dedicated;
+mod fanout;
+mod hub;
+pub mod index;
+pub mod plan;
+mod worker;
+
+use std::sync::{Arc, OnceLock};
+
+use bson::Timestamp;
+use mongodb::Client;
+use tokio::sync::Notify;
+
+pub use hub::Hub;
+pub use plan::{Framing, Plan, Served, Wanted};
+
+use crate::delivery::Outbox;
+use crate::lifecycle::Tasks;
+use crate::mongo::feed::Feed;
+use crate::mongo::{MongoError, ResumeToken};
+
+/// The bounds of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineSettings {
+    /// Dedicated cursors in all.
+    pub dedicated_cursors_max: usize,
+    /// Dedicated cursors on one collection.
+    pub dedicated_cursors_per_collection_max: usize,
+    /// Catch-up cursors at once; further ones wait.
+    pub catch_up_cursors_max: usize,
+}
+
+/// Why a subscription was refused.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// MongoDB refuses the pipeline.
+    #[error("{0}")]
+    Pipeline(String),
+    /// The limit of dedicated cursors is reached.
+    #[error("no more dedicated cursors: {limit} is reached")]
+    DedicatedCursors {
+        /// The limit's name.
+        limit: &'static str,
+    },
+    /// History does not reach back to the id that the client came with.
+    #[error("history does not reach back to this id")]
+    HistoryLost,
+    /// MongoDB is away.
+    #[error(transparent)]
+    Unavailable(MongoError),
+}
+
+/// From which place on a session wants events.
+#[derive(Clone, Debug)]
+pub struct From {
+    /// Events, drops and retirements at or before this operation time are not its concern.
+    pub floor: Timestamp,
+    /// The client continues after this event.
+    pub resume: Option<ResumeToken>,
+}
+
+/// The engine's door.
+#[derive(Debug)]
+pub struct Engine {
+    client: Client,
+    hub: Arc<Hub>,
+    dedicated: Arc<dedicated::Pool>,
+    catch_ups: Arc<tokio::sync::Semaphore>,
+    tasks: Tasks,
+}
+
+/// One session's membership. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Set once a worker knows the session; a catch-up sets it when it hands over.
+    departures: Arc<OnceLock<Arc<Departures>>>,
+}
+
+/// Tells a worker that members have gone since it last looked.
+#[derive(Debug, Default)]
+struct Departures {
+    noticed: Notify,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(departures) = self.departures.get() {
+            departures.noticed.notify_one();
+        }
+    }
+}
+
+impl Engine {
+    /// Builds the engine around the hub that the feeds deliver to.
+    pub fn new(client: Client, hub: Arc<Hub>, settings: EngineSettings, tasks: Tasks) -> Self {
+        let dedicated = Arc::new(dedicated::Pool::new(
+            client.clone(),
+            settings,
+            tasks.clone(),
+        ));
+        let catch_ups = Arc::new(tokio::sync::Semaphore::new(settings.catch_up_cursors_max));
+        Self {
+            client,
+            hub,
+            dedicated,
+            catch_ups,
+            tasks,
+        }
+    }
+
+    /// Subscribes an outbox: whatever passes the plan after `from` is pushed into it, in order, until it is ended.
+    ///
+    /// The feed must watch the plan's collection already.
+    ///
+    /// # Errors
+    /// As [`Refused`].
+    /// # Cancel safety
+    /// Safe: whatever was begun ends with the outbox.
+    pub async fn subscribe(
+        &self,
+        feed: &Arc<Feed>,
+        plan: Plan,
+        from: From,
+        outbox: Outbox,
+    ) -> Result<Subscription, Refused> {
+        if !plan.is_shared() {
+            self.dedicated
+                .subscribe(feed, &plan, &from, &outbox)
+                .await?;
+            return Ok(self.hub.join(plan, from, outbox, None).await);
+        }
+        let Some(token) = from.resume.clone() else {
+            return Ok(self.hub.join(plan, from, outbox, None).await);
+        };
+        if let Some(events) = feed.ring().since(&token, &plan.wanted.namespace)
+            && catch_up::fits(&events, &outbox)
+        {
+            return Ok(self
+                .hub
+                .join(plan, from, outbox, Some(Arc::clone(feed)))
+                .await);
+        }
+        let catch_up = catch_up::CatchUp {
+            client: self.client.clone(),
+            feed: Arc::clone(feed),
+            hub: Arc::clone(&self.hub),
+            permits: Arc::clone(&self.catch_ups),
+            plan,
+            from,
+            outbox,
+        };
+        catch_up.start(token, &self.tasks).await
+    }
+
+    /// How many dedicated cursors are open.
+    pub fn dedicated_cursors(&self) -> usize {
+        self.dedicated.open_cursors()
+    }
+}

@@ -1,1 +1,2 @@
 //! (door of `front`)
+pub mod listener;

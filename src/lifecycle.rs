@@ -1,1 +1,12 @@
-//! (door of `lifecycle`)
+//! The only place that spawns: tracks every task, drains them, and hears the signals.
+//!
+//! [`Tasks`] owns what runs, [`Shutdown`] says that it shall end, [`Signals`] turns what the operating system says into the
+//! two. Nothing else in the house calls `tokio::spawn`, so every task has a name and an owner who waits for it.
+
+mod shutdown;
+mod signals;
+mod tasks;
+
+pub use shutdown::Shutdown;
+pub use signals::{Reload, Signals};
+pub use tasks::Tasks;

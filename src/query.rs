@@ -1,1 +1,72 @@
-//! (door of `query`)
+//! MongoDB's `$match` language over raw BSON: exactly, or not at all.
+//!
+//! [`compile`] takes a filter and gives a [`Predicate`], which says of an event what the server would say of it; or it
+//! gives [`Unsupported`], and then the server has to be asked. There is no third way: a filter that the server would
+//! refuse, or that it treats in a way not known for certain, is unsupported. The judge is a real server, to which
+//! `tests/it/query.rs` compares millions of pairs of filter and document.
+//!
+//! # The rooms
+//!
+//! - `matcher`: the tree of conditions, its parser, and [`Necessary`] conditions for an index.
+//! - `path`: where a dotted path leads, through documents and arrays.
+//! - `order`: how values compare, and canonical keys of equal values.
+//! - `regex`: the part of PCRE that means the same in linear time.
+//! - `value`: raw BSON read in place.
+//!
+//! # What is supported
+//!
+//! Implicit equality, `$eq $ne $gt $gte $lt $lte $in $nin $exists $type $size $all $elemMatch $mod $regex $not`, the four
+//! bit tests, `$and $or`, `$nor` of one clause, `$comment`. Not: `$expr`, `$jsonSchema`, `$where`, `$text`, geometry.
+
+use bson::{Document, RawDocument};
+
+use crate::query::matcher::Node;
+use crate::query::value::Doc;
+
+mod matcher;
+mod order;
+mod path;
+mod regex;
+mod value;
+
+pub use crate::query::matcher::necessary::{Key, Necessary, OperationTypes};
+pub use crate::query::path::Path;
+
+/// A compiled filter.
+#[derive(Debug)]
+pub struct Predicate {
+    root: Node,
+}
+
+/// A filter, or a part of it, that only the server can judge.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is not evaluated here{}{place}", if place.is_empty() { "" } else { " at " })]
+pub struct Unsupported {
+    what: String,
+    place: String,
+}
+
+/// Compiles a `$match` filter.
+///
+/// # Errors
+/// [`Unsupported`] names the operator and the path where the filter is not known to mean the same here as in MongoDB.
+pub fn compile(filter: &Document) -> Result<Predicate, Unsupported> {
+    let bytes = filter.to_vec().map_err(|error| Unsupported {
+        what: format!("a filter that is no BSON ({error})"),
+        place: String::new(),
+    })?;
+    let root = matcher::parse::parse(&bytes)?;
+    Ok(Predicate { root })
+}
+
+impl Predicate {
+    /// Says whether MongoDB's `$match` would let the event pass.
+    pub fn matches(&self, event: &RawDocument) -> bool {
+        self.root.matches_document(Doc::new(event.as_bytes()))
+    }
+
+    /// Returns the cheapest condition that every matching event meets.
+    pub fn necessary(&self) -> Necessary {
+        matcher::necessary::necessary(&self.root)
+    }
+}

@@ -1,38 +1,339 @@
-//! (to be furnished: see the brief)
-use crate::delivery::Ending;
+//! A queue of shared frames to one session, bounded in bytes.
+//!
+//! One hub task pushes to thousands of outboxes, so a push is a short mutex section that never waits, and the writer is
+//! woken once per burst: the push takes its waker away, and the next push finds none. The queue holds handles to shared
+//! bytes, never copies. An idle outbox owns one allocation of about a hundred bytes and room for [`IDLE_FRAMES`] handles;
+//! what a burst needed beyond that is given back when the queue is next empty.
+//!
+//! The bound counts the bytes of the frames that wait here. What the writer has taken is in its hands and no longer
+//! counted, so a session holds at most twice the bound, or two frames larger than it.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
 use bytes::Bytes;
 
-/// The producers' side.
-#[derive(Clone, Debug)]
-pub struct Outbox;
-/// The session's side.
+use crate::delivery::Ending;
+
+/// Makes the two ends of a queue that holds at most `bytes_max` bytes, or one frame of any size.
+pub fn channel(bytes_max: usize) -> (Outbox, Outlet) {
+    let shared = Arc::new(Shared {
+        bytes_max,
+        outboxes: AtomicUsize::new(1),
+        queue: Mutex::default(),
+    });
+    (
+        Outbox {
+            shared: Arc::clone(&shared),
+        },
+        Outlet { shared },
+    )
+}
+
+/// The producers' side of the queue. Cloning is cheap.
+///
+/// When the last one is dropped before anybody ended the session, it ends with [`Ending::OurFault`]: nobody is left
+/// who could tell the client what it misses.
 #[derive(Debug)]
-pub struct Outlet;
-/// What the writer takes.
+pub struct Outbox {
+    shared: Arc<Shared>,
+}
+
+/// The session's side of the queue. Dropping it abandons the queue: what waits is dropped, later frames are refused.
 #[derive(Debug)]
+pub struct Outlet {
+    shared: Arc<Shared>,
+}
+
+/// What the writer was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Frames were appended to the buffer.
+    /// Frames were appended to the buffer, at least one.
     Frames,
-    /// The session ends; nothing more will come.
+    /// The session ends, and nothing more will come.
     Ended(Ending),
 }
+
 /// Why a frame was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The outbox was full; it has ended itself with [`Ending::Slow`].
+    /// There was no room, and the outbox has now ended itself with [`Ending::Slow`]. Told to one sender only.
+    #[error("the outbox is full")]
     Full,
-    /// The session has already ended.
+    /// The session has already ended, or its outlet is gone.
+    #[error("the session has ended")]
     Ended,
 }
-/// Makes the two ends.
-pub fn channel(_bytes_max: usize) -> (Outbox, Outlet) {
-    (Outbox, Outlet)
-}
+
 impl Outbox {
-    /// Queues.
-    pub fn try_send(&self, _frame: Bytes) -> Result<(), SendError> {
-        Err(SendError::Ended)
+    /// Queues one frame: framed bytes, complete (a WebSocket header with its payload, or a whole SSE event).
+    ///
+    /// Never waits. An empty outbox takes one frame of any size, so that a document larger than the bound reaches a
+    /// client that keeps up.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there is no room, [`SendError::Ended`] if the session has ended.
+    pub fn try_send(&self, frame: Bytes) -> Result<(), SendError> {
+        debug_assert!(!frame.is_empty(), "a frame has at least its header");
+        let mut queue = self.shared.lock();
+        if queue.ending.is_some() || queue.abandoned {
+            return Err(SendError::Ended);
+        }
+        let bytes = queue.bytes.saturating_add(frame.len());
+        if bytes > self.shared.bytes_max && !queue.frames.is_empty() {
+            queue.end(Ending::Slow);
+            wake(queue);
+            return Err(SendError::Full);
+        }
+        queue.bytes = bytes;
+        queue.frames.push_back(frame);
+        wake(queue);
+        Ok(())
     }
-    /// Ends.
-    pub fn end(&self, _ending: Ending) {}
+
+    /// Ends the session: every later frame is refused, and queued ones are dropped unless [`Ending::flushes`].
+    ///
+    /// The first ending wins, with one exception: an ending that does not flush (a revocation) takes the place of one that
+    /// does, since what still waits must not reach the client any more.
+    pub fn end(&self, ending: Ending) {
+        let mut queue = self.shared.lock();
+        queue.end(ending);
+        wake(queue);
+    }
+
+    /// Returns why the session ends, if it does.
+    pub fn ended(&self) -> Option<Ending> {
+        self.shared.lock().ending
+    }
+
+    /// Returns how many bytes of frames wait for the writer.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.lock().bytes
+    }
+
+    /// Returns how many bytes may wait.
+    pub fn bytes_max(&self) -> usize {
+        self.shared.bytes_max
+    }
+
+    /// Waits until the writer has taken everything that waited, or the session is over. For a producer that can hold
+    /// its source back, as a catch-up cursor can; of two that wait at once the later is woken.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn emptied(&self) {
+        poll_fn(|context| {
+            let mut queue = self.shared.lock();
+            if queue.frames.is_empty() || queue.ending.is_some() || queue.abandoned {
+                return Poll::Ready(());
+            }
+            queue.producer = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Returns whether the outlet is gone: nobody will ever read this queue.
+    pub fn is_abandoned(&self) -> bool {
+        self.shared.lock().abandoned
+    }
+
+    /// Returns whether both are ends of the same queue.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
 }
+
+impl Clone for Outbox {
+    fn clone(&self) -> Self {
+        self.shared.outboxes.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        // `AcqRel` as in `Arc`: what other producers did comes before the last one's farewell.
+        if self.shared.outboxes.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let mut queue = self.shared.lock();
+            if queue.ending.is_none() {
+                queue.end(Ending::OurFault);
+                wake(queue);
+            }
+        }
+    }
+}
+
+impl Outlet {
+    /// Waits until frames are ready or the session has ended, and appends up to `max` frames to `into`.
+    ///
+    /// An ending is told when the frames that it still flushes have been taken; at once if it flushes none.
+    ///
+    /// # Cancel safety
+    /// Safe: frames leave the queue only in the poll that returns.
+    pub async fn ready(&mut self, into: &mut Vec<Bytes>, max: usize) -> Outcome {
+        poll_fn(|context| self.poll_ready(context, into, max)).await
+    }
+
+    /// As [`Outlet::ready`], for a writer that is polled.
+    pub fn poll_ready(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut Vec<Bytes>,
+        max: usize,
+    ) -> Poll<Outcome> {
+        debug_assert!(max > 0, "a writer takes at least one frame");
+        let mut queue = self.shared.lock();
+        if !queue.frames.is_empty() {
+            queue.take(into, max);
+            return Poll::Ready(Outcome::Frames);
+        }
+        match queue.ending {
+            Some(ending) => Poll::Ready(Outcome::Ended(ending)),
+            None => queue.sleep(context),
+        }
+    }
+
+    /// Polls for the ending alone, also while frames wait that it flushes.
+    pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Ending> {
+        let mut queue = self.shared.lock();
+        match queue.ending {
+            Some(ending) => Poll::Ready(ending),
+            None => queue.sleep(context),
+        }
+    }
+
+    /// Appends up to `max` frames that are ready now to `into`; appends nothing if there are none.
+    pub fn take_ready(&mut self, into: &mut Vec<Bytes>, max: usize) {
+        self.shared.lock().take(into, max);
+    }
+
+    /// Ends the session from its own side, as [`Outbox::end`] does from below.
+    pub fn end(&mut self, ending: Ending) {
+        self.shared.lock().end(ending);
+    }
+
+    /// Drops what waits and refuses every later frame: nobody will take any more.
+    pub fn abandon(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.abandoned = true;
+        queue.waker = None;
+        queue.clear();
+        queue.wake_producer();
+    }
+
+    /// Returns why the session ends, if it does.
+    pub fn ended(&self) -> Option<Ending> {
+        self.shared.lock().ending
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes_max: usize,
+    /// How many [`Outbox`]es there are.
+    outboxes: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+impl Shared {
+    /// No code panics while it holds the lock, so a poisoned lock guards a sound queue.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    /// The sum of the lengths of `frames`.
+    bytes: usize,
+    /// The writer's, while it waits.
+    waker: Option<Waker>,
+    /// A producer's, while it waits for room.
+    producer: Option<Waker>,
+    ending: Option<Ending>,
+    /// Whether the outlet is gone.
+    abandoned: bool,
+}
+
+impl Queue {
+    fn end(&mut self, ending: Ending) {
+        let stands = match self.ending {
+            None => false,
+            Some(earlier) => !earlier.flushes() || ending.flushes(),
+        };
+        if stands {
+            return;
+        }
+        self.ending = Some(ending);
+        self.wake_producer();
+        if !ending.flushes() {
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    fn take(&mut self, into: &mut Vec<Bytes>, max: usize) {
+        let count = self.frames.len().min(max);
+        into.reserve(count);
+        for frame in self.frames.drain(..count) {
+            self.bytes -= frame.len();
+            into.push(frame);
+        }
+        if self.frames.is_empty() {
+            self.wake_producer();
+        }
+        if self.frames.is_empty() && self.frames.capacity() > IDLE_FRAMES {
+            self.frames = VecDeque::new();
+        }
+    }
+
+    fn wake_producer(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.wake();
+        }
+    }
+
+    fn sleep<T>(&mut self, context: &Context<'_>) -> Poll<T> {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => self.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// Wakes the writer if it waits, after the lock is released: the woken task may run at once on another thread.
+fn wake(mut queue: MutexGuard<'_, Queue>) {
+    let waker = queue.waker.take();
+    drop(queue);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// How many handles an idle queue may keep room for: what the first push allocates.
+const IDLE_FRAMES: usize = 4;
+
+#[cfg(test)]
+mod tests;

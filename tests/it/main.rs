@@ -1,4 +1,5 @@
 //! The one integration binary: one link step.
 
-mod legacy;
+mod golden;
+mod house;
 mod support;

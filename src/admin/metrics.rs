@@ -1,0 +1,86 @@
+//! The recorder behind the `metrics` macros, and what each metric means.
+
+use std::sync::{Arc, OnceLock};
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// The process's recorder. It exists once, however many hold it.
+#[derive(Clone)]
+pub struct Metrics(Arc<PrometheusHandle>);
+
+/// Why the recorder could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// Something else in this process has installed one.
+    #[error("cannot install the metrics recorder")]
+    Install(#[source] Arc<BuildError>),
+}
+
+impl Metrics {
+    /// Installs the recorder for this process and describes every metric. A second call gives the same one: the
+    /// recorder of the `metrics` crate is one for the process, and so are the counts.
+    ///
+    /// # Errors
+    /// [`MetricsError::Install`] if another recorder was installed by somebody else.
+    pub fn install() -> Result<Self, MetricsError> {
+        static INSTALLED: OnceLock<Result<Metrics, Arc<BuildError>>> = OnceLock::new();
+        let installed = INSTALLED.get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+                .and_then(PrometheusBuilder::install_recorder)
+                .map_err(Arc::new)?;
+            describe();
+            Ok(Metrics(Arc::new(handle)))
+        });
+        installed.clone().map_err(MetricsError::Install)
+    }
+
+    /// All metrics in Prometheus's text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Moves what histograms have gathered into their buckets; without it they grow until somebody scrapes.
+    pub(super) fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+fn describe() {
+    describe_gauge!("sidestream_sessions", "Open streams, by transport.");
+    describe_counter!(
+        "sidestream_events_total",
+        "Change events received from MongoDB."
+    );
+    describe_counter!(
+        "sidestream_frames_total",
+        "Frames put into the outboxes of sessions."
+    );
+    describe_counter!(
+        "sidestream_closes_total",
+        "Sessions that have ended, by reason."
+    );
+    describe_gauge!(
+        "sidestream_cursors",
+        "Cursors open in MongoDB, by kind: feed, dedicated, catch_up."
+    );
+    describe_counter!(
+        "sidestream_upstream_requests_total",
+        "Forwarded requests, by class of the answer's status."
+    );
+    describe_gauge!(
+        "sidestream_build_info",
+        Unit::Count,
+        "Always 1; the version is its label."
+    );
+    gauge!("sidestream_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    // A rate needs the zero before the first increment.
+    counter!("sidestream_events_total").increment(0);
+    counter!("sidestream_frames_total").increment(0);
+}
+
+/// From below one round trip on loopback to longer than any client waits.
+const SECONDS_BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];

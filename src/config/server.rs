@@ -1,0 +1,331 @@
+//! `[server]`, `[admin]` and `[upstream]`: the addresses on both sides, and how long we wait on each.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::Section;
+use super::value::size_text;
+
+/// `[server]`: what clients connect to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where clients are listened for; never empty. Port 0 picks a free one.
+    pub listen: Vec<SocketAddr>,
+    /// How long requests and sessions may take to end after SIGTERM.
+    pub drain: Duration,
+    /// Client connections at a time, sessions included; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's head.
+    pub head_timeout: Duration,
+    /// Bytes of a request's head: request line and headers.
+    pub head_size: usize,
+    /// How long a client's connection is kept with no request on it.
+    pub keep_alive: Duration,
+}
+
+/// `[upstream]`: the API behind us.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Where it is.
+    pub url: UpstreamUrl,
+    /// How long a kept connection may lie idle and still be used.
+    pub idle: Duration,
+    /// Idle connections kept.
+    pub idle_connections: usize,
+    /// How long connecting may take, TLS included, before 502 is answered.
+    pub connect_timeout: Duration,
+    /// How long the upstream may take from the whole request to the head of its response, before 504 is answered.
+    pub response_timeout: Duration,
+    /// Whether `Expect: 100-continue` is passed on instead of being answered here.
+    pub forward_expect: bool,
+}
+
+/// Where the upstream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamUrl {
+    /// Plain TCP. The host is a name or an IP address, IPv6 without brackets.
+    Http {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// TLS over TCP, the certificate checked for `host`.
+    Https {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A socket in the file system.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl Server {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        let server = Self {
+            listen: listeners(&section),
+            drain: section.duration("drain", DRAIN, Duration::ZERO..=HOUR),
+            max_connections: section.count("max_connections", MAX_CONNECTIONS, 1..=10_000_000),
+            head_timeout: section.duration("head_timeout", HEAD_TIMEOUT, SECOND..=HOUR),
+            head_size: section.size("head_size", HEAD_SIZE, HEAD_SIZE_MIN..=HEAD_SIZE_MAX),
+            keep_alive: section.duration("keep_alive", KEEP_ALIVE, SECOND..=DAY),
+        };
+        section.finish();
+        server
+    }
+}
+
+impl Upstream {
+    /// Reads the section; `None` after a fault in its URL.
+    pub(super) fn read(section: Section<'_>) -> Option<Self> {
+        let url = match section.value("url") {
+            Some(value) => value.parsed(UpstreamUrl::parse),
+            None => {
+                section.missing("url", "the API behind, such as \"http://127.0.0.1:8081\"");
+                None
+            }
+        };
+        let idle = section.duration("idle", UPSTREAM_IDLE, Duration::ZERO..=HOUR);
+        let idle_connections =
+            section.count("idle_connections", UPSTREAM_IDLE_CONNECTIONS, 0..=100_000);
+        let connect_timeout =
+            section.duration("connect_timeout", CONNECT_TIMEOUT, MILLISECOND..=HOUR);
+        let response_timeout =
+            section.duration("response_timeout", RESPONSE_TIMEOUT, MILLISECOND..=DAY);
+        let forward_expect = section.flag("forward_expect", false);
+        section.finish();
+        Some(Self {
+            url: url?,
+            idle,
+            idle_connections,
+            connect_timeout,
+            response_timeout,
+            forward_expect,
+        })
+    }
+}
+
+impl UpstreamUrl {
+    /// Reads `http://host:port`, `https://host` or `unix:/path`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            // `unix:///path` is as common as `unix:/path`.
+            return match path.strip_prefix("//").unwrap_or(path) {
+                path if path.starts_with('/') && path.len() > 1 => Ok(Self::Unix {
+                    path: PathBuf::from(path),
+                }),
+                _ => Err("a unix socket is written \"unix:/path/to/socket\"".to_owned()),
+            };
+        }
+        let (is_tls, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            _ => return Err("must begin with http://, https:// or unix:/".to_owned()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#']) {
+            return Err("must end after the port: requests are forwarded unchanged, so a path cannot be put before theirs".to_owned());
+        }
+        if authority.contains('@') {
+            return Err("must not hold credentials: the client's own are forwarded".to_owned());
+        }
+        let (host, port) = host_and_port(authority)?;
+        let port = port.unwrap_or(if is_tls { 443 } else { 80 });
+        Ok(match is_tls {
+            true => Self::Https { host, port },
+            false => Self::Http { host, port },
+        })
+    }
+
+    /// The address to connect to, where the URL names one by number.
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http { host, port } | Self::Https { host, port } => {
+                let host = if host == "localhost" {
+                    "127.0.0.1"
+                } else {
+                    host
+                };
+                Some(SocketAddr::new(host.parse().ok()?, *port))
+            }
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
+/// Reads `[admin]`: where health and metrics are served, or nowhere.
+pub(super) fn read_admin(section: Section<'_>) -> Option<SocketAddr> {
+    let is_enabled = section.flag("enabled", true);
+    let listen = section.parsed("listen", Some(ADMIN_LISTEN), |text| match text {
+        "" => Ok(None),
+        text => address(text).map(Some),
+    });
+    section.finish();
+    listen.filter(|_| is_enabled)
+}
+
+/// Reports addresses that cannot be had together.
+pub(super) fn check_addresses(
+    root: &Section<'_>,
+    server: &Server,
+    admin: Option<SocketAddr>,
+    upstream: Option<&Upstream>,
+) {
+    let at_server = root.section("server");
+    for (index, one) in server.listen.iter().enumerate() {
+        if server.listen[..index]
+            .iter()
+            .any(|other| collide(one, other))
+        {
+            at_server.fault(
+                "listen",
+                format!("{one} is taken by another entry of the list"),
+            );
+        }
+    }
+    if let Some(admin) = admin
+        && server.listen.iter().any(|public| collide(&admin, public))
+    {
+        let text = format!(
+            "{admin} is taken by server.listen; the admin listener needs an address of its own"
+        );
+        root.section("admin").fault("listen", text);
+    }
+    let behind = upstream.and_then(|upstream| upstream.url.address());
+    if let Some(behind) = behind
+        && server
+            .listen
+            .iter()
+            .chain(&admin)
+            .any(|own| collide(&behind, own))
+    {
+        let text = format!("{behind} is Sidestream itself, so requests would go round in a circle");
+        root.section("upstream").fault("url", text);
+    }
+}
+
+/// Whether two listeners cannot both be bound. Port 0 is another free port each time.
+fn collide(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let same_family = a.is_ipv4() == b.is_ipv4();
+    let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && same_family && same_address
+}
+
+fn listeners(section: &Section<'_>) -> Vec<SocketAddr> {
+    let Some(written) = section.list("listen") else {
+        return vec![LISTEN];
+    };
+    if written.is_empty() {
+        section.fault("listen", "must name at least one address");
+    }
+    written
+        .iter()
+        .filter_map(|value| value.parsed(address))
+        .collect()
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "must be an IP address and a port, such as \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::]:80\""
+            .to_owned()
+    })
+}
+
+fn host_and_port(authority: &str) -> Result<(String, Option<u16>), String> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest
+                .split_once(']')
+                .ok_or_else(|| "has a [ without its ]".to_owned())?;
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(format!("{host} is not an IPv6 address"));
+            }
+            let port = match after {
+                "" => None,
+                after => Some(after.strip_prefix(':').unwrap_or(after)),
+            };
+            (host, port)
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let is_name = |letter: u8| letter.is_ascii_alphanumeric() || b"-._".contains(&letter);
+    let is_address = authority.starts_with('[');
+    if host.is_empty() || !(is_address || host.bytes().all(is_name)) {
+        return Err("needs a host name or an address".to_owned());
+    }
+    let port = port.map(|port| match port.parse::<u16>() {
+        Ok(port) if port != 0 => Ok(port),
+        _ => Err(format!("{port:?} is not a port: a number from 1 to 65535")),
+    });
+    Ok((host.to_owned(), port.transpose()?))
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Loopback: whoever wants to be reached from outside says so.
+const LISTEN: SocketAddr = loopback(8080);
+
+/// Loopback, since it shows who is connected to what.
+const ADMIN_LISTEN: SocketAddr = loopback(8090);
+
+/// Kubernetes and systemd kill after 30 s and 90 s by default; a REST request is over by then.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Room for every session (`limits.sessions`) and a tenth as many requests beside them.
+const MAX_CONNECTIONS: usize = 110_000;
+
+const _: () = assert!(MAX_CONNECTIONS > super::limits::SESSIONS);
+
+/// A head fits into a few packets; who needs longer holds a connection for nothing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Twice nginx's 32 KiB: `filter` and `avars` stand in the URL.
+const HEAD_SIZE: usize = 64 << 10;
+
+/// Below this, browsers with a few cookies are refused.
+const HEAD_SIZE_MIN: usize = 4 << 10;
+
+/// What Undertow, under RESTHeart, takes at most.
+const HEAD_SIZE_MAX: usize = 1 << 20;
+
+/// nginx's default.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Below the shortest common keep-alive of an upstream: Node.js closes after 5 s.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
+
+/// More at once are opened as needed; only so many are kept when all is quiet.
+const UPSTREAM_IDLE_CONNECTIONS: usize = 256;
+
+/// Beside us or in the same cluster: what takes longer is down. Leaves time for two lost SYNs (1 s, 2 s).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// nginx's default.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+/// Reports where variables could never fit into the head that carries them.
+pub(super) fn check_sizes(root: &Section<'_>, server: &Server, avars: usize) {
+    if avars > server.head_size {
+        let text = format!(
+            "{} is more than server.head_size, {}, and they stand in the head",
+            size_text(avars),
+            size_text(server.head_size)
+        );
+        root.section("limits").fault("avars", text);
+    }
+}

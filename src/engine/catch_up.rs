@@ -1,0 +1,202 @@
+//! A client that comes back with an id older than the ring: a cursor of its own until the ring reaches it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mongodb::Client;
+use tokio::sync::Semaphore;
+
+use crate::delivery::{Ending, Outbox};
+use crate::engine::worker::replay_one;
+use crate::engine::{From, Hub, Plan, Refused, Subscription};
+use crate::lifecycle::Tasks;
+use crate::mongo::feed::{Feed, Opened, Reading, Scope, Start, open};
+use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
+
+/// How long a client that comes back waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a catch-up cursor waits for events that are not there: its token moves when that ends.
+const AWAIT_MAX: Duration = Duration::from_millis(100);
+/// A frame is about as large as its event twice; what waits stays below half of the outbox's bound.
+const BYTES_PER_EVENT_BYTE: usize = 4;
+
+/// Brings one session from an old place up to where the feed's ring begins.
+pub(super) struct CatchUp {
+    pub(super) client: Client,
+    pub(super) feed: Arc<Feed>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) plan: Plan,
+    pub(super) from: From,
+    pub(super) outbox: Outbox,
+}
+
+/// Whether these events can be queued at once without making a healthy client look slow.
+pub(super) fn fits(events: &[Arc<Event>], outbox: &Outbox) -> bool {
+    let bytes: usize = events.iter().map(|event| event.bytes()).sum();
+    bytes.saturating_mul(BYTES_PER_EVENT_BYTE) <= outbox.bytes_max()
+}
+
+impl CatchUp {
+    /// Opens the cursor, if one is needed, and goes on in the background.
+    ///
+    /// # Errors
+    /// [`Refused::HistoryLost`] if history does not reach back to `token`; [`Refused::Unavailable`].
+    pub(super) async fn start(
+        self,
+        token: ResumeToken,
+        tasks: &Tasks,
+    ) -> Result<Subscription, Refused> {
+        let busy = |what: &str| Refused::Unavailable(MongoError::Unreachable(what.to_owned()));
+        let turn =
+            tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = turn
+            .map_err(|_| busy("too many clients catch up"))?
+            .map_err(|_| busy("shutting down"))?;
+        let namespace = self.plan.wanted.namespace.clone();
+        let mut past = Past {
+            feed: Arc::clone(&self.feed),
+            namespace,
+            at: token,
+            cursor: None,
+        };
+        past.open_if_needed(&self.client).await?;
+        let departures = Arc::new(OnceLock::new());
+        let told = Arc::clone(&departures);
+        tasks.spawn("engine.catch_up", async move {
+            let outbox = self.outbox.clone();
+            match self.run(past).await {
+                Ok(subscription) => {
+                    if let Some(worker) = subscription.departures.get() {
+                        // The session's own guard speaks to the worker from now on.
+                        drop(told.set(Arc::clone(worker)));
+                    }
+                    // If the session ended before it was told, this one speaks for it: dropping it notices.
+                }
+                Err(MongoError::HistoryLost(_)) => outbox.end(Ending::HistoryLost),
+                Err(error) => {
+                    tracing::warn!(%error, "catch-up failed, the client comes again");
+                    outbox.end(Ending::OurFault);
+                }
+            }
+            drop(permit);
+        });
+        Ok(Subscription { departures })
+    }
+
+    async fn run(mut self, mut past: Past) -> Result<Subscription, MongoError> {
+        let mut text = String::new();
+        loop {
+            if self.outbox.is_abandoned() || self.outbox.ended().is_some() {
+                break;
+            }
+            let (events, is_last) = past.next(&self.client, &self.outbox).await?;
+            if is_last {
+                break;
+            }
+            for event in events {
+                if self.outbox.queued_bytes() * 2 > self.outbox.bytes_max() {
+                    self.outbox.emptied().await;
+                }
+                replay_one(&self.plan, &event, &self.outbox, &mut text);
+                past.at = event.token.clone();
+            }
+        }
+        self.from.resume = Some(past.at);
+        Ok(self
+            .hub
+            .join(self.plan, self.from, self.outbox, Some(self.feed))
+            .await)
+    }
+}
+
+/// Where the events between an id and the present come from.
+struct Past {
+    feed: Arc<Feed>,
+    namespace: Namespace,
+    /// Everything up to here has been handed out.
+    at: ResumeToken,
+    cursor: Option<Opened>,
+}
+
+impl Past {
+    async fn open_if_needed(&mut self, client: &Client) -> Result<(), Refused> {
+        if self.feed.ring().since(&self.at, &self.namespace).is_some() {
+            return Ok(());
+        }
+        let opened = open_behind(client, &self.namespace, &self.at).await;
+        self.cursor = Some(opened.map_err(|error| match error {
+            MongoError::HistoryLost(_) => Refused::HistoryLost,
+            // A token that is no token to MongoDB either.
+            MongoError::Refused { .. } => Refused::HistoryLost,
+            other => Refused::Unavailable(other),
+        })?);
+        Ok(())
+    }
+
+    /// The next events, and whether what is left fits into the outbox at once and so is the worker's to replay.
+    async fn next(
+        &mut self,
+        client: &Client,
+        outbox: &Outbox,
+    ) -> Result<(Vec<Arc<Event>>, bool), MongoError> {
+        if let Some(events) = self.feed.ring().since(&self.at, &self.namespace) {
+            self.cursor = None;
+            let is_last = fits(&events, outbox);
+            return Ok((events, is_last));
+        }
+        if self.cursor.is_none() {
+            // The ring moved on while the client was reading.
+            self.cursor = Some(open_behind(client, &self.namespace, &self.at).await?);
+        }
+        let cursor = self.cursor.as_mut().expect("invariant: opened just above");
+        let Some(raw) = cursor.next_if_any().await? else {
+            if let Some(token) = cursor
+                .resume_token()
+                .as_ref()
+                .and_then(ResumeToken::from_driver)
+            {
+                self.at = self.at.clone().max(token);
+            }
+            return Ok((Vec::new(), false));
+        };
+        let Some(event) = Event::read(raw) else {
+            return Ok((Vec::new(), false));
+        };
+        // Nothing may be handed out before the feed has passed it, or a revocation could be overtaken. Between here and
+        // where the ring begins there is nothing; behind that the ring serves.
+        match self.feed.ring().reaches_back_to(&self.namespace) {
+            Some(reach) if event.token > reach => {
+                // If the ring has moved on by the next round, a cursor begins anew at this place: the event comes again.
+                self.cursor = None;
+                self.at = self.at.clone().max(reach);
+                Ok((Vec::new(), false))
+            }
+            _ => Ok((vec![Arc::new(event)], false)),
+        }
+    }
+}
+
+/// A stream on the database: an id may be that of an event in another collection.
+async fn open_behind(
+    client: &Client,
+    namespace: &Namespace,
+    place: &ResumeToken,
+) -> Result<Opened, MongoError> {
+    let scope = Scope::Database(namespace.database.clone());
+    let watched = BTreeSet::from([namespace.clone()]);
+    let reading = Reading {
+        await_max: AWAIT_MAX,
+        ..Reading::default()
+    };
+    open(
+        client,
+        &scope,
+        &watched,
+        &Start::After(place.clone()),
+        &[],
+        reading,
+    )
+    .await
+}

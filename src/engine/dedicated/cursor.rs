@@ -1,0 +1,322 @@
+//! The task that owns one dedicated cursor.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use mongodb::Client;
+use mongodb::options::FullDocumentType;
+use tokio::sync::{mpsc, watch};
+
+use super::pool::Place;
+use crate::delivery::{Ending, Outbox};
+use crate::engine::fanout::{Group, Member, Renderer};
+use crate::engine::plan::{PlanKey, Wanted};
+use crate::engine::{From, Plan};
+use crate::mongo::feed::{Opened, Reading, Scope, Start, next_id, open};
+use crate::mongo::{Event, MongoError, Operation, ResumeToken};
+
+/// How often members are looked through for those who have gone.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The first pause after an error, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The pause of an idle cursor's `getMore`.
+const AWAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A session that joins a cursor.
+pub(super) struct Joining {
+    pub(super) plan: Plan,
+    pub(super) from: From,
+    pub(super) outbox: Outbox,
+}
+
+/// How the cursor is opened.
+pub(super) struct Source {
+    client: Client,
+    wanted: Arc<Wanted>,
+    /// An id may be that of an event in another collection; a stream on the database can start there all the same.
+    on_database: bool,
+}
+
+/// One dedicated cursor with its members.
+pub(super) struct Cursor {
+    source: Source,
+    place: Start,
+    joins: mpsc::Receiver<Joining>,
+    position: watch::Receiver<Option<ResumeToken>>,
+    in_pool: Place,
+    groups: HashMap<PlanKey, Group>,
+    text: String,
+    /// Whether events are read one by one, because the pipeline fails on one that comes soon.
+    singly: bool,
+}
+
+/// Why a stream of events was left.
+enum Left {
+    Failed(MongoError),
+    /// An `invalidate`: the collection is gone.
+    Ended,
+    Unneeded,
+}
+
+impl Source {
+    pub(super) fn new(client: Client, wanted: &Arc<Wanted>, on_database: bool) -> Self {
+        Self {
+            client,
+            wanted: Arc::clone(wanted),
+            on_database,
+        }
+    }
+
+    /// Opens the stream. With `only_checked` MongoDB checks the pipeline and evaluates nothing yet.
+    pub(super) async fn open(
+        &self,
+        start: &Start,
+        only_checked: bool,
+    ) -> Result<Opened, MongoError> {
+        self.open_sized(start, only_checked.then_some(0)).await
+    }
+
+    async fn open_sized(
+        &self,
+        start: &Start,
+        batch_size: Option<u32>,
+    ) -> Result<Opened, MongoError> {
+        let namespace = &self.wanted.namespace;
+        if self.on_database {
+            let scope = Scope::Database(namespace.database.clone());
+            let watched = BTreeSet::from([namespace.clone()]);
+            let reading = Reading {
+                batch_size,
+                await_max: AWAIT_MAX,
+            };
+            return open(
+                &self.client,
+                &scope,
+                &watched,
+                start,
+                &self.wanted.stages,
+                reading,
+            )
+            .await;
+        }
+        let collection = self
+            .client
+            .database(&namespace.database)
+            .collection::<bson::Document>(&namespace.collection);
+        let watch = collection
+            .watch()
+            .pipeline(self.wanted.stages.iter().cloned())
+            .full_document(FullDocumentType::UpdateLookup)
+            .max_await_time(AWAIT_MAX);
+        let watch = match batch_size {
+            Some(size) => watch.batch_size(size),
+            None => watch,
+        };
+        let watch = match start {
+            Start::At(time) => watch.start_at_operation_time(*time),
+            Start::After(token) => watch.start_after(token.to_driver()),
+        };
+        Ok(watch.await.map_err(MongoError::from)?.with_type())
+    }
+}
+
+impl Cursor {
+    pub(super) fn new(
+        source: Source,
+        place: Start,
+        joins: mpsc::Receiver<Joining>,
+        position: watch::Receiver<Option<ResumeToken>>,
+        in_pool: Place,
+    ) -> Self {
+        let (groups, text) = (HashMap::new(), String::new());
+        Self {
+            source,
+            place,
+            joins,
+            position,
+            in_pool,
+            groups,
+            text,
+            singly: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, stream: Opened) {
+        let mut stream = Some(stream);
+        let mut pause = BACKOFF.0;
+        loop {
+            let left = match stream.take() {
+                Some(stream) => self.consume(stream).await,
+                None => match self
+                    .source
+                    .open_sized(&self.place, self.singly.then_some(1))
+                    .await
+                {
+                    Ok(opened) => {
+                        stream = Some(opened);
+                        continue;
+                    }
+                    Err(error) => Left::Failed(error),
+                },
+            };
+            match left {
+                Left::Unneeded => break,
+                Left::Ended => {
+                    self.end_all(Ending::CollectionGone);
+                    break;
+                }
+                Left::Failed(MongoError::HistoryLost(_)) => {
+                    self.end_all(Ending::HistoryLost);
+                    break;
+                }
+                Left::Failed(MongoError::Refused { message, .. }) if self.singly => {
+                    if !self.skip(&message).await {
+                        self.end_all(Ending::OurFault);
+                        break;
+                    }
+                }
+                Left::Failed(MongoError::Refused { .. }) => self.singly = true,
+                Left::Failed(error) => {
+                    tracing::warn!(collection = %self.source.wanted.namespace, %error, "dedicated cursor failed, trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                    continue;
+                }
+            }
+            pause = BACKOFF.0;
+        }
+        self.joins.close();
+        self.in_pool.close();
+        // Who joined at the last moment is told as the others were.
+        while let Some(late) = self.joins.recv().await {
+            late.outbox.end(Ending::OurFault);
+        }
+    }
+
+    async fn consume(&mut self, mut stream: Opened) -> Left {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.reset();
+        let mut singly_until = self.singly.then_some(SINGLY_EVENTS);
+        loop {
+            // Biased: who joins must be a member before the next event is looked at.
+            let next = tokio::select! {
+                biased;
+                joining = self.joins.recv() => {
+                    match joining {
+                        Some(joining) => self.join(joining),
+                        None => return Left::Unneeded,
+                    }
+                    continue;
+                }
+                _ = sweep.tick() => {
+                    self.groups.retain(|_, group| group.sweep());
+                    if self.groups.is_empty() && self.joins.is_empty() {
+                        return Left::Unneeded;
+                    }
+                    self.note(&stream);
+                    continue;
+                }
+                next = stream.next() => next,
+            };
+            match next {
+                Some(Ok(raw)) => {
+                    if let Some(event) = Event::read(raw) {
+                        if event.operation == Operation::Invalidate {
+                            return Left::Ended;
+                        }
+                        self.pass_on(event).await;
+                    }
+                }
+                Some(Err(error)) => {
+                    self.note(&stream);
+                    return Left::Failed(error.into());
+                }
+                None => return Left::Ended,
+            }
+            if let Some(left) = &mut singly_until {
+                *left -= 1;
+                if *left == 0 {
+                    // The failing event is behind us: batches again.
+                    self.singly = false;
+                    singly_until = None;
+                    self.note(&stream);
+                    match self.source.open_sized(&self.place, None).await {
+                        Ok(batched) => stream = batched,
+                        Err(error) => return Left::Failed(error),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, event: Event) {
+        self.place = Start::After(event.token.clone());
+        let passed = |position: &Option<ResumeToken>| {
+            position.as_ref().is_some_and(|place| *place >= event.token)
+        };
+        if self.position.wait_for(passed).await.is_err() {
+            return;
+        }
+        while let Ok(joining) = self.joins.try_recv() {
+            self.join(joining);
+        }
+        let mut render = Renderer::new(&event, &mut self.text);
+        self.groups
+            .values_mut()
+            .for_each(|group| group.offer(&event, &mut render));
+    }
+
+    fn join(&mut self, joining: Joining) {
+        let Joining { plan, from, outbox } = joining;
+        let member = match &from.resume {
+            Some(token) => Member::resumed(outbox, token.clone()),
+            None => Member::fresh(outbox, &from),
+        };
+        self.groups
+            .entry(plan.key.clone())
+            .or_insert_with(|| Group::new(plan))
+            .join(member);
+    }
+
+    /// Notes how far the stream has come, also where nothing passed the pipeline.
+    fn note(&mut self, stream: &Opened) {
+        let Some(token) = stream
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver)
+        else {
+            return;
+        };
+        let forward = match &self.place {
+            Start::At(time) => token.time() > *time,
+            Start::After(place) => token > *place,
+        };
+        if forward {
+            self.place = Start::After(token);
+        }
+    }
+
+    /// Goes past the next event, on which the pipeline fails, or which it had hidden.
+    async fn skip(&mut self, reason: &str) -> bool {
+        let namespace = self.source.wanted.namespace.clone();
+        let scope = Scope::Database(namespace.database.clone());
+        let watched = BTreeSet::from([namespace.clone()]);
+        let Ok((token, _)) = next_id(&self.source.client, &scope, &watched, &self.place).await
+        else {
+            return false;
+        };
+        metrics::counter!("sidestream_events_skipped_total").increment(1);
+        tracing::warn!(collection = %namespace, event = token.as_str(), reason, "event skipped, the pipeline fails on it");
+        self.place = Start::After(token);
+        true
+    }
+
+    fn end_all(&self, ending: Ending) {
+        self.groups.values().for_each(|group| group.end_all(ending));
+    }
+}
+
+/// Good events in a row after which the cursor reads in batches again.
+const SINGLY_EVENTS: u32 = 16;

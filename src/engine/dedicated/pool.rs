@@ -1,0 +1,215 @@
+//! Which dedicated cursors there are.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mongodb::Client;
+use tokio::sync::{OnceCell, mpsc};
+
+use super::cursor::{Cursor, Joining, Source};
+use crate::delivery::Outbox;
+use crate::engine::plan::PipelineKey;
+use crate::engine::{EngineSettings, From, Plan, Refused};
+use crate::lifecycle::Tasks;
+use crate::mongo::feed::{Feed, Start};
+use crate::mongo::{MongoError, Namespace, ResumeToken};
+
+/// Sessions that may wait to be taken in by one cursor; a further one waits.
+const JOINING_MAX: usize = 1024;
+
+/// The dedicated cursors, by pipeline.
+#[derive(Debug)]
+pub(in crate::engine) struct Pool {
+    client: Client,
+    settings: EngineSettings,
+    tasks: Tasks,
+    cursors: Arc<Cursors>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cursors {
+    by_key: Mutex<HashMap<Key, Arc<OnceCell<mpsc::Sender<Joining>>>>>,
+    open: AtomicUsize,
+    by_collection: Mutex<HashMap<Namespace, usize>>,
+}
+
+/// A client that comes back has a cursor of its own, from its place on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    pipeline: PipelineKey,
+    resume: Option<ResumeToken>,
+}
+
+/// One place among the limited number of cursors; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    cursors: Arc<Cursors>,
+    key: Key,
+    namespace: Namespace,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.cursors.open.fetch_sub(1, Ordering::AcqRel);
+        let mut by_collection = self
+            .cursors
+            .by_collection
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        if let Some(count) = by_collection.get_mut(&self.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                by_collection.remove(&self.namespace);
+            }
+        }
+        metrics::gauge!("sidestream_cursors", "kind" => "dedicated").decrement(1.0);
+    }
+}
+
+impl Place {
+    /// Takes the cursor out of the pool, so that nobody joins it any more.
+    pub(super) fn close(&self) {
+        let mut by_key = self
+            .cursors
+            .by_key
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        if by_key
+            .get(&self.key)
+            .is_some_and(|cell| cell.get().is_none_or(mpsc::Sender::is_closed))
+        {
+            by_key.remove(&self.key);
+        }
+    }
+}
+
+impl Pool {
+    pub(in crate::engine) fn new(client: Client, settings: EngineSettings, tasks: Tasks) -> Self {
+        Self {
+            client,
+            settings,
+            tasks,
+            cursors: Arc::default(),
+        }
+    }
+
+    pub(in crate::engine) fn open_cursors(&self) -> usize {
+        self.cursors.open.load(Ordering::Acquire)
+    }
+
+    /// Joins the cursor with this pipeline, opening it if there is none.
+    pub(in crate::engine) async fn subscribe(
+        &self,
+        feed: &Arc<Feed>,
+        plan: &Plan,
+        from: &From,
+        outbox: &Outbox,
+    ) -> Result<(), Refused> {
+        let key = Key {
+            pipeline: plan.key.pipeline.clone(),
+            resume: from.resume.clone(),
+        };
+        loop {
+            let cell = {
+                let mut by_key = self
+                    .cursors
+                    .by_key
+                    .lock()
+                    .expect("invariant: nothing panics under this lock");
+                let cell = by_key.entry(key.clone()).or_default();
+                if cell.get().is_some_and(mpsc::Sender::is_closed) {
+                    *cell = Arc::default();
+                }
+                Arc::clone(cell)
+            };
+            let opened = cell
+                .get_or_try_init(|| self.open(feed, plan, from, &key))
+                .await;
+            let joining = match opened {
+                Ok(joining) => joining,
+                Err(refused) => {
+                    self.forget(&key, &cell);
+                    return Err(refused);
+                }
+            };
+            let member = Joining {
+                plan: plan.clone(),
+                from: from.clone(),
+                outbox: outbox.clone(),
+            };
+            if joining.send(member).await.is_ok() {
+                return Ok(());
+            }
+            // The cursor ended for want of members just now; the next round opens another.
+        }
+    }
+
+    async fn open(
+        &self,
+        feed: &Arc<Feed>,
+        plan: &Plan,
+        from: &From,
+        key: &Key,
+    ) -> Result<mpsc::Sender<Joining>, Refused> {
+        let place = self.place(key, &plan.wanted.namespace)?;
+        let start = match &from.resume {
+            Some(token) => Start::After(token.clone()),
+            None => Start::At(from.floor),
+        };
+        let source = Source::new(self.client.clone(), &plan.wanted, from.resume.is_some());
+        let stream = source
+            .open(&start, true)
+            .await
+            .map_err(|error| match error {
+                MongoError::HistoryLost(_) => Refused::HistoryLost,
+                MongoError::Refused { message, .. } => Refused::Pipeline(message),
+                other => Refused::Unavailable(other),
+            })?;
+        let (joining, joins) = mpsc::channel(JOINING_MAX);
+        let cursor = Cursor::new(source, start, joins, feed.position(), place);
+        self.tasks.spawn("engine.dedicated", cursor.run(stream));
+        Ok(joining)
+    }
+
+    fn place(&self, key: &Key, namespace: &Namespace) -> Result<Place, Refused> {
+        let mut by_collection = self
+            .cursors
+            .by_collection
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        let here = by_collection.get(namespace).copied().unwrap_or(0);
+        if here >= self.settings.dedicated_cursors_per_collection_max {
+            return Err(Refused::DedicatedCursors {
+                limit: "limits.dedicated_cursors_per_collection",
+            });
+        }
+        if self.open_cursors() >= self.settings.dedicated_cursors_max {
+            return Err(Refused::DedicatedCursors {
+                limit: "limits.dedicated_cursors",
+            });
+        }
+        self.cursors.open.fetch_add(1, Ordering::AcqRel);
+        by_collection.insert(namespace.clone(), here + 1);
+        metrics::gauge!("sidestream_cursors", "kind" => "dedicated").increment(1.0);
+        Ok(Place {
+            cursors: Arc::clone(&self.cursors),
+            key: key.clone(),
+            namespace: namespace.clone(),
+        })
+    }
+
+    fn forget(&self, key: &Key, cell: &Arc<OnceCell<mpsc::Sender<Joining>>>) {
+        let mut by_key = self
+            .cursors
+            .by_key
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        if by_key
+            .get(key)
+            .is_some_and(|current| Arc::ptr_eq(current, cell) && !current.initialized())
+        {
+            by_key.remove(key);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Who gets which event: one owner task per collection.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::delivery::Outbox;
+use crate::engine::worker::{Join, Work, Worker};
+use crate::engine::{Departures, From, Plan, Subscription};
+use crate::lifecycle::Tasks;
+use crate::mongo::feed::{Feed, Lost, Sink};
+use crate::mongo::{Event, Namespace, Operation};
+
+/// Batches and commands that may wait for one worker; then the feed, and whoever subscribes, waits.
+const WORK_MAX: usize = 256;
+
+/// The workers, by collection.
+#[derive(Debug)]
+pub struct Hub {
+    workers: Arc<Workers>,
+    tasks: Tasks,
+}
+
+pub(super) type Workers = Mutex<HashMap<Namespace, Handle>>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    work: mpsc::Sender<Work>,
+    departures: Arc<Departures>,
+}
+
+impl Hub {
+    /// Makes a hub without workers: they come with the first subscription of a collection and go with the last.
+    pub fn new(tasks: Tasks) -> Self {
+        Self {
+            workers: Arc::default(),
+            tasks,
+        }
+    }
+
+    /// Makes an outbox a member of the group with this plan; with `replay` it gets what the ring holds first.
+    pub(super) async fn join(
+        &self,
+        plan: Plan,
+        from: From,
+        outbox: Outbox,
+        replay: Option<Arc<Feed>>,
+    ) -> Subscription {
+        let namespace = plan.wanted.namespace.clone();
+        let join = Box::new(Join {
+            plan,
+            from,
+            outbox,
+            replay,
+        });
+        loop {
+            let handle = self.worker(&namespace);
+            // A worker that ends closes its queue; the next round makes another one.
+            let Ok(place) = handle.work.clone().reserve_owned().await else {
+                continue;
+            };
+            let workers = lock(&self.workers);
+            if workers
+                .get(&namespace)
+                .is_some_and(|current| current.work.same_channel(&handle.work))
+            {
+                place.send(Work::Join(join));
+                return Subscription {
+                    departures: Arc::new(OnceLock::from(handle.departures)),
+                };
+            }
+        }
+    }
+
+    fn worker(&self, namespace: &Namespace) -> Handle {
+        let mut workers = lock(&self.workers);
+        if let Some(handle) = workers.get(namespace)
+            && !handle.work.is_closed()
+        {
+            return handle.clone();
+        }
+        let (work, queue) = mpsc::channel(WORK_MAX);
+        let departures = Arc::<Departures>::default();
+        let worker = Worker::new(
+            namespace.clone(),
+            queue,
+            Arc::clone(&departures),
+            Arc::clone(&self.workers),
+        );
+        self.tasks.spawn("engine.worker", worker.run());
+        let handle = Handle { work, departures };
+        workers.insert(namespace.clone(), handle.clone());
+        handle
+    }
+
+    /// Sorts a batch by the workers that it concerns, keeping the order.
+    fn sort(&self, events: Vec<Arc<Event>>) -> Vec<(mpsc::Sender<Work>, Vec<Arc<Event>>)> {
+        let workers = lock(&self.workers);
+        let mut sorted: Vec<(Namespace, Vec<Arc<Event>>)> = Vec::new();
+        let mut give = |namespace: Namespace, event: &Arc<Event>| match sorted
+            .iter_mut()
+            .find(|(other, _)| *other == namespace)
+        {
+            Some((_, batch)) => batch.push(Arc::clone(event)),
+            None => sorted.push((namespace, vec![Arc::clone(event)])),
+        };
+        for event in &events {
+            match event.operation {
+                Operation::DropDatabase => {
+                    let concerned = workers
+                        .keys()
+                        .filter(|namespace| namespace.database == event.database);
+                    concerned.for_each(|namespace| give(namespace.clone(), event));
+                }
+                Operation::Data | Operation::Drop | Operation::Rename | Operation::Other => {
+                    let at = Namespace {
+                        database: event.database.clone(),
+                        collection: event.collection.clone(),
+                    };
+                    for namespace in std::iter::once(at).chain(event.renamed_to.clone()) {
+                        if workers.contains_key(&namespace) {
+                            give(namespace, event);
+                        }
+                    }
+                }
+                Operation::Invalidate => (),
+            }
+        }
+        let handle = |(namespace, batch)| Some((workers.get(&namespace)?.work.clone(), batch));
+        sorted.into_iter().filter_map(handle).collect()
+    }
+}
+
+impl Sink for Hub {
+    fn deliver(&self, events: Vec<Arc<Event>>) -> BoxFuture<'_, ()> {
+        let sorted = self.sort(events);
+        Box::pin(async move {
+            for (work, batch) in sorted {
+                // A worker that has ended meanwhile has no members that could miss anything.
+                drop(work.send(Work::Batch(batch)).await);
+            }
+        })
+    }
+
+    fn gap(&self, lost: Lost) {
+        let concerned = |namespace: &Namespace| match &lost {
+            Lost::Everything(scope) => scope.spans(&namespace.database),
+            Lost::Collection(collection) => namespace == collection,
+        };
+        let handles: Vec<Handle> = {
+            let workers = lock(&self.workers);
+            workers
+                .iter()
+                .filter(|(namespace, _)| concerned(namespace))
+                .map(|(_, handle)| handle.clone())
+                .collect()
+        };
+        for handle in handles {
+            self.tasks.spawn("engine.gap", async move {
+                drop(handle.work.send(Work::Lost).await)
+            });
+        }
+    }
+}
+
+pub(super) fn lock(workers: &Workers) -> std::sync::MutexGuard<'_, HashMap<Namespace, Handle>> {
+    workers
+        .lock()
+        .expect("invariant: no code panics while it holds this lock")
+}

@@ -1,0 +1,162 @@
+//! A bound pipeline with its way of being served chosen.
+
+use std::sync::Arc;
+
+use bson::{Document, RawDocumentBuf};
+
+use crate::mongo::Namespace;
+use crate::query::{self, Predicate};
+use crate::wire::{JsonMode, Veil};
+
+/// How a frame of a session looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// A WebSocket text frame; with `ids` each begins with the event's `_id`.
+    WebSocket {
+        /// The client asked for ids.
+        ids: bool,
+    },
+    /// An event of `text/event-stream`.
+    Sse,
+}
+
+/// What a session wants of a collection.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The collection that is watched.
+    pub namespace: Namespace,
+    /// The stages behind `$changeStream`, bound.
+    pub stages: Vec<Document>,
+    /// A `$match` filter on the event as it goes out (`notify_when`).
+    pub notify: Option<Document>,
+    /// What of an event is hidden from this session.
+    pub veil: Veil,
+    /// How values are written.
+    pub mode: JsonMode,
+    /// How frames are written.
+    pub framing: Framing,
+}
+
+/// How a pipeline is evaluated.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// In process: every stage is a `$match` that compiles, and this is their conjunction.
+    Shared(Arc<[Predicate]>),
+    /// By MongoDB, in a cursor shared by all sessions with an equal pipeline.
+    Dedicated {
+        /// Why it cannot be evaluated in process.
+        reason: String,
+    },
+}
+
+/// All fields that two sessions must have in common to be one group. Compared by value, never by hash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PlanKey {
+    pub(super) pipeline: PipelineKey,
+    notify: Option<Vec<u8>>,
+    veil: Veil,
+    mode: JsonMode,
+    framing: Framing,
+}
+
+/// What two sessions must have in common to share a cursor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PipelineKey {
+    namespace: Namespace,
+    stages: Vec<u8>,
+}
+
+/// A bound pipeline with its way of being served chosen.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the session wants.
+    pub wanted: Arc<Wanted>,
+    /// How the stages are evaluated.
+    pub served: Served,
+    /// The compiled `notify_when`.
+    pub notify: Option<Arc<Predicate>>,
+    pub(super) key: PlanKey,
+}
+
+/// Why a pipeline can be served neither way.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// It cannot be written as BSON.
+    #[error("the pipeline cannot be encoded: {0}")]
+    Encoding(String),
+    /// `notify_when` is evaluated on what goes out, so MongoDB cannot do it for us.
+    #[error("notify_when cannot be evaluated: {0}")]
+    Notify(String),
+}
+
+impl Plan {
+    /// Chooses how `wanted` is served.
+    ///
+    /// # Errors
+    /// As [`PlanError`].
+    pub fn choose(wanted: Wanted) -> Result<Self, PlanError> {
+        let encode = |document: &Document| {
+            let raw = RawDocumentBuf::try_from(document)
+                .map_err(|error| PlanError::Encoding(error.to_string()))?;
+            Ok(raw.into_bytes())
+        };
+        let mut stages = Vec::new();
+        for stage in &wanted.stages {
+            stages.extend(encode(stage)?);
+        }
+        let notify = wanted.notify.as_ref().map(query::compile).transpose();
+        let notify = notify.map_err(|unsupported| PlanError::Notify(unsupported.to_string()))?;
+        let key = PlanKey {
+            pipeline: PipelineKey {
+                namespace: wanted.namespace.clone(),
+                stages,
+            },
+            notify: wanted.notify.as_ref().map(encode).transpose()?,
+            veil: wanted.veil.clone(),
+            mode: wanted.mode,
+            framing: wanted.framing,
+        };
+        Ok(Self {
+            served: serve(&wanted.stages),
+            wanted: Arc::new(wanted),
+            notify: notify.map(Arc::new),
+            key,
+        })
+    }
+
+    /// Whether the feed alone serves it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.served, Served::Shared(_))
+    }
+}
+
+/// Chooses how a pipeline is evaluated. Also what `check` and `/streams` tell of a definition.
+pub fn serve(stages: &[Document]) -> Served {
+    let mut predicates = Vec::with_capacity(stages.len());
+    for (index, stage) in stages.iter().enumerate() {
+        let mut entries = stage.iter();
+        let filter = match (entries.next(), entries.next()) {
+            (Some((name, filter)), None) if name == "$match" => filter.as_document(),
+            (Some((name, _)), _) => {
+                return Served::Dedicated {
+                    reason: format!("stages[{index}]: {name} is evaluated by MongoDB"),
+                };
+            }
+            (None, _) => None,
+        };
+        let Some(filter) = filter else {
+            return Served::Dedicated {
+                reason: format!("stages[{index}]: not a stage with one document"),
+            };
+        };
+        match query::compile(filter) {
+            Ok(predicate) => predicates.push(predicate),
+            Err(unsupported) => {
+                return Served::Dedicated {
+                    reason: format!("stages[{index}].$match: {unsupported}"),
+                };
+            }
+        }
+    }
+    Served::Shared(predicates.into())
+}

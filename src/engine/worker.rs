@@ -1,0 +1,183 @@
+//! The owner of one collection's groups.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::delivery::{Ending, Outbox};
+use crate::engine::fanout::{Group, Member, Renderer, passes};
+use crate::engine::hub::{Workers, lock};
+use crate::engine::plan::PlanKey;
+use crate::engine::{Departures, From, Plan};
+use crate::mongo::feed::Feed;
+use crate::mongo::{Event, Namespace, Operation};
+
+/// How long after a member left the worker looks for all who have.
+const SWEEP_DELAY: Duration = Duration::from_millis(100);
+
+/// What a worker is given, in one queue.
+pub(super) enum Work {
+    Batch(Vec<Arc<Event>>),
+    Join(Box<Join>),
+    Lost,
+}
+
+/// A session that joins.
+pub(super) struct Join {
+    pub(super) plan: Plan,
+    pub(super) from: From,
+    pub(super) outbox: Outbox,
+    /// The feed whose ring is to be replayed first.
+    pub(super) replay: Option<Arc<Feed>>,
+}
+
+/// Owns the groups of one collection.
+pub(super) struct Worker {
+    namespace: Namespace,
+    queue: mpsc::Receiver<Work>,
+    departures: Arc<Departures>,
+    workers: Arc<Workers>,
+    groups: HashMap<PlanKey, Group>,
+    text: String,
+}
+
+impl Worker {
+    pub(super) fn new(
+        namespace: Namespace,
+        queue: mpsc::Receiver<Work>,
+        departures: Arc<Departures>,
+        workers: Arc<Workers>,
+    ) -> Self {
+        Self {
+            namespace,
+            queue,
+            departures,
+            workers,
+            groups: HashMap::new(),
+            text: String::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut sweep_at = None;
+        loop {
+            // Biased: the queue first, it is what the worker is for; sweeping can wait.
+            tokio::select! {
+                biased;
+                work = self.queue.recv() => match work {
+                    Some(work) => self.obey(work),
+                    None => return,
+                },
+                () = self.departures.noticed.notified(), if sweep_at.is_none() => {
+                    sweep_at = Some(tokio::time::Instant::now() + SWEEP_DELAY);
+                }
+                () = sleep_until(sweep_at), if sweep_at.is_some() => {
+                    sweep_at = None;
+                    if self.sweep() && self.retire() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, work: Work) {
+        match work {
+            Work::Batch(events) => events.iter().for_each(|event| self.offer(event)),
+            Work::Join(join) => self.join(*join),
+            Work::Lost => self
+                .groups
+                .values()
+                .for_each(|group| group.end_all(Ending::HistoryLost)),
+        }
+    }
+
+    fn offer(&mut self, event: &Event) {
+        let mut render = Renderer::new(event, &mut self.text);
+        for group in self.groups.values_mut() {
+            // A dedicated group is here for what ends it; its frames come from its own cursor.
+            if group.plan.is_shared() {
+                group.offer(event, &mut render);
+            }
+        }
+        match event.operation {
+            Operation::Drop | Operation::Rename | Operation::DropDatabase => {
+                self.groups
+                    .values_mut()
+                    .for_each(|group| group.end(event, Ending::CollectionGone));
+            }
+            Operation::Data | Operation::Invalidate | Operation::Other => (),
+        }
+    }
+
+    fn join(&mut self, join: Join) {
+        let Join {
+            plan,
+            from,
+            outbox,
+            replay,
+        } = join;
+        let member = match (replay, from.resume.clone()) {
+            (Some(feed), Some(token)) => {
+                let Some(events) = feed.ring().since(&token, &self.namespace) else {
+                    // The ring has moved on between the question and the answer; the client comes again.
+                    outbox.end(Ending::OurFault);
+                    return;
+                };
+                let through = events.last().map_or(token, |event| event.token.clone());
+                for event in &events {
+                    replay_one(&plan, event, &outbox, &mut self.text);
+                }
+                Member::resumed(outbox, through)
+            }
+            _ => Member::fresh(outbox, &from),
+        };
+        self.groups
+            .entry(plan.key.clone())
+            .or_insert_with(|| Group::new(plan))
+            .join(member);
+    }
+
+    /// Removes who has gone. Returns whether nobody is left.
+    fn sweep(&mut self) -> bool {
+        self.groups.retain(|_, group| group.sweep());
+        self.groups.shrink_to(self.groups.len() * 2);
+        self.groups.is_empty()
+    }
+
+    /// Leaves the hub, unless somebody has just joined. Who is about to join holds a place in the queue, and looks under
+    /// the same lock whether the worker is still there before he uses it.
+    fn retire(&mut self) -> bool {
+        let mut workers = lock(&self.workers);
+        let unused = self.queue.is_empty();
+        if unused {
+            workers.remove(&self.namespace);
+        }
+        unused
+    }
+}
+
+/// Pushes one event of the past, with what ends the session in it.
+pub(super) fn replay_one(plan: &Plan, event: &Event, outbox: &Outbox, text: &mut String) {
+    if passes(plan, &event.raw)
+        && let Some(frame) = Renderer::new(event, text).frame(&plan.wanted)
+    {
+        // A full outbox has ended itself.
+        let _: Result<(), crate::delivery::SendError> = outbox.try_send(frame);
+    }
+    match event.operation {
+        Operation::Drop | Operation::Rename | Operation::DropDatabase => {
+            outbox.end(Ending::CollectionGone)
+        }
+        Operation::Data | Operation::Invalidate | Operation::Other => (),
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

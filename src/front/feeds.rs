@@ -1,0 +1,151 @@
+//! The feeds that are open: those of the mounted databases always, others from the first request for them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mongodb::Client;
+use tokio::time::Instant;
+
+use crate::engine::Hub;
+use crate::front::live::LiveSessions;
+use crate::front::metadata::Metadata;
+use crate::lifecycle::Tasks;
+use crate::mongo::MongoError;
+use crate::mongo::client::Clock;
+use crate::mongo::feed::{Feed, FeedSettings, Scope};
+
+/// How long an admission waits for a feed that is just being opened.
+const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+/// How often feeds that nobody needs are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a feed is made of, and how many there may be.
+#[derive(Debug)]
+pub struct Feeds {
+    client: Client,
+    clock: Clock,
+    hub: Arc<Hub>,
+    metadata: Arc<Metadata>,
+    settings: FeedsSettings,
+    tasks: Tasks,
+    open: Mutex<HashMap<Scope, Open>>,
+}
+
+/// The bounds of all feeds.
+#[derive(Clone, Debug)]
+pub struct FeedsSettings {
+    /// The bounds of each.
+    pub feed: FeedSettings,
+    /// How many there may be at once.
+    pub feeds_max: usize,
+    /// After how long without a request and a session a feed is closed, unless it is one of `always`.
+    pub idle: Duration,
+    /// One feed of the whole deployment instead of one for each database.
+    pub deployment: bool,
+    /// The databases whose feeds are opened at the start and stay.
+    pub always: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    feed: Arc<Feed>,
+    asked_at: Instant,
+}
+
+/// Why there is no feed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoFeed {
+    /// The limit is reached.
+    #[error("no more databases can be watched: limits.feeds is reached")]
+    TooMany,
+    /// The feed is down.
+    #[error(transparent)]
+    Down(#[from] MongoError),
+}
+
+impl Feeds {
+    /// Builds the table and opens the feeds that are always open.
+    pub fn start(
+        client: Client,
+        clock: Clock,
+        hub: Arc<Hub>,
+        metadata: Arc<Metadata>,
+        settings: FeedsSettings,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        let always = settings.always.clone();
+        let feeds = Arc::new(Self { client, clock, hub, metadata, settings, tasks, open: Mutex::default() });
+        for database in always {
+            let scope = feeds.scope(&database);
+            feeds.lock().entry(scope.clone()).or_insert_with(|| feeds.open(scope));
+        }
+        feeds
+    }
+
+    /// The feed over a database, opened if need be, once it is live.
+    ///
+    /// # Errors
+    /// As [`NoFeed`].
+    /// # Cancel safety
+    /// Safe: the feed goes on opening.
+    pub async fn of(&self, database: &str) -> Result<Arc<Feed>, NoFeed> {
+        let feed = {
+            let mut open = self.lock();
+            let scope = self.scope(database);
+            let count = open.len();
+            match open.get_mut(&scope) {
+                Some(found) => {
+                    found.asked_at = Instant::now();
+                    Arc::clone(&found.feed)
+                }
+                None if count >= self.settings.feeds_max => return Err(NoFeed::TooMany),
+                None => Arc::clone(&open.entry(scope.clone()).or_insert(self.open(scope)).feed),
+            }
+        };
+        feed.live(OPENING_PATIENCE).await?;
+        Ok(feed)
+    }
+
+    /// All open feeds.
+    pub fn all(&self) -> Vec<Arc<Feed>> {
+        self.lock().values().map(|open| Arc::clone(&open.feed)).collect()
+    }
+
+    /// Whether the database is watched already.
+    pub fn is_watched(&self, database: &str) -> bool {
+        self.lock().contains_key(&self.scope(database))
+    }
+
+    /// Closes feeds that nobody has needed for long. Runs until its task is dropped.
+    pub async fn sweep(self: Arc<Self>, live: Arc<LiveSessions>) {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            let needed: Vec<_> = live.all().iter().map(|session| session.namespace.database.clone()).collect();
+            let always = |scope: &Scope| self.settings.always.iter().any(|database| scope.spans(database));
+            self.lock().retain(|scope, open| {
+                let is_needed = needed.iter().any(|database| scope.spans(database));
+                always(scope) || is_needed || open.asked_at.elapsed() < self.settings.idle
+            });
+        }
+    }
+
+    fn scope(&self, database: &str) -> Scope {
+        match self.settings.deployment {
+            true => Scope::Deployment,
+            false => Scope::Database(database.into()),
+        }
+    }
+
+    fn open(&self, scope: Scope) -> Open {
+        let (sink, gate) = (Arc::clone(&self.hub), Arc::clone(&self.metadata));
+        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let feed = Feed::start(client, clock, scope, self.settings.feed, sink, gate, &self.tasks);
+        Open { feed: Arc::new(feed), asked_at: Instant::now() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Scope, Open>> {
+        self.open.lock().expect("invariant: no code panics while it holds this lock")
+    }
+}

@@ -1,0 +1,428 @@
+//! What the metadata says now: definitions, permissions, users; how it is read, and how a change of it is applied.
+//!
+//! This room is the feeds' [`Gate`]. A change is applied to the mirror it belongs to, the snapshot made from the mirror
+//! is replaced, and every live session is judged anew before the feed goes on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use bson::{Bson, Document, Timestamp, doc};
+use futures_util::future::BoxFuture;
+use mongodb::Client;
+
+use crate::access::{Access, Unavailable, Users};
+use crate::delivery::Ending;
+use crate::front::live::{LiveSession, LiveSessions};
+use crate::mongo::client::Clock;
+use crate::mongo::feed::{Change, Gate, Scope};
+use crate::mongo::lookup::Lookup;
+use crate::mongo::mirror::{Known, Mirror};
+use crate::mongo::{MongoError, Namespace};
+use crate::streams::{Catalog, DefinitionError};
+
+/// The collection in which RESTHeart keeps the properties of a database and its collections.
+pub const PROPERTIES: &str = "_properties";
+/// What stands before a collection's name in the `_id` of its properties.
+const PROPERTIES_ID_PREFIX: &str = "_properties.";
+/// Collections without metadata of which it is remembered for a moment that there is none.
+const ABSENT_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// Where metadata lies, and how much of it is remembered.
+#[derive(Clone, Debug)]
+pub struct MetadataSettings {
+    /// The permissions' collection; `None`: none are kept in MongoDB.
+    pub permissions: Option<Namespace>,
+    /// Finds a second for names that are not known.
+    pub finds_per_second: u32,
+    /// Static definitions, as documents of a `streams` array, by collection.
+    pub definitions: HashMap<Namespace, Vec<Document>>,
+}
+
+/// All metadata.
+#[derive(Debug)]
+pub struct Metadata {
+    client: Client,
+    clock: Clock,
+    settings: MetadataSettings,
+    catalog: Catalog,
+    access: Access,
+    users: Option<Arc<Lookup>>,
+    permissions: Option<Mirror>,
+    properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
+    live: Arc<LiveSessions>,
+}
+
+/// The properties of one database.
+#[derive(Debug)]
+struct Properties {
+    mirror: Mirror,
+    /// For collections that the mirror knows nothing of.
+    unknown: Lookup,
+}
+
+/// Users kept in MongoDB.
+#[derive(Debug)]
+pub struct MongoUsers(pub Arc<Lookup>);
+
+impl Users for MongoUsers {
+    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Arc<Document>>, Unavailable>> {
+        Box::pin(async move {
+            let known = self.0.find(name).await.map_err(|error| Unavailable(error.to_string()))?;
+            Ok(known.document)
+        })
+    }
+}
+
+impl Metadata {
+    /// Builds empty metadata; the feeds fill it through the [`Gate`].
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        settings: MetadataSettings,
+        access: Access,
+        users: Option<Arc<Lookup>>,
+        live: Arc<LiveSessions>,
+    ) -> Self {
+        let mirror = |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
+        let permissions = settings.permissions.as_ref().map(mirror);
+        Self {
+            catalog: Catalog::default(),
+            properties: Mutex::default(),
+            client,
+            clock,
+            settings,
+            access,
+            users,
+            permissions,
+            live,
+        }
+    }
+
+    /// What definitions there are.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Who may what.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The open sessions.
+    pub fn live(&self) -> &Arc<LiveSessions> {
+        &self.live
+    }
+
+    /// Asks MongoDB once for the properties of a collection of which nothing is known, and takes them over.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn ask(&self, namespace: &Namespace) -> Result<(), MongoError> {
+        let properties = self.properties(&namespace.database);
+        let id = properties_id(&namespace.collection);
+        let found = properties.unknown.find(&id).await?;
+        if let Known { document: Some(document), as_of } = found
+            && properties.mirror.apply(&Bson::String(id), Some((*document).clone()), as_of)
+        {
+            self.catalog_one(namespace, Some(&document), as_of);
+        }
+        Ok(())
+    }
+
+    /// Whether the database has a collection of this name.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn collection_exists(&self, namespace: &Namespace) -> Result<bool, MongoError> {
+        let database = self.client.database(&namespace.database);
+        let filter = doc! { "name": &*namespace.collection };
+        Ok(!database.list_collection_names().filter(filter).await?.is_empty())
+    }
+
+    /// Reads the properties of a collection anew: a write that succeeded may have changed them.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn refresh_properties(&self, namespace: &Namespace) -> Result<(), MongoError> {
+        let Some(properties) = self.known_properties(&namespace.database) else { return Ok(()) };
+        let known = properties.mirror.refresh(&Bson::String(properties_id(&namespace.collection))).await?;
+        self.catalog_one(namespace, known.document.as_deref(), known.as_of);
+        Ok(())
+    }
+
+    /// Reads all properties of a database anew.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn refresh_database(&self, database: &str) -> Result<(), MongoError> {
+        let Some(properties) = self.known_properties(database) else { return Ok(()) };
+        let as_of = properties.mirror.load().await?;
+        self.catalog_all(database, &properties, as_of);
+        Ok(())
+    }
+
+    /// Reads all permissions anew, if they lie in this collection.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn refresh_permissions(&self, namespace: &Namespace) -> Result<(), MongoError> {
+        let Some(mirror) = self.permissions.as_ref().filter(|mirror| mirror.namespace() == namespace) else {
+            return Ok(());
+        };
+        mirror.load().await?;
+        self.permit();
+        Ok(())
+    }
+
+    /// Reads a user anew, or forgets all that are remembered where no one is named.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn refresh_user(&self, namespace: &Namespace, name: Option<&str>) -> Result<(), MongoError> {
+        let Some(users) = self.users.as_ref().filter(|users| users.namespace() == namespace) else {
+            return Ok(());
+        };
+        match name {
+            Some(name) => users.refresh(name).await.map(drop),
+            None => {
+                users.forget_all();
+                Ok(())
+            }
+        }
+    }
+
+    /// What must end a session that has just been registered: a change may have come between its decision and that.
+    pub fn judge(&self, session: &LiveSession) -> Option<Ending> {
+        self.access.recheck(&session.grant).or_else(|| self.judge_definition(session))
+    }
+
+    fn judge_definition(&self, session: &LiveSession) -> Option<Ending> {
+        let entry = self.catalog.find(&session.namespace.database, &session.namespace.collection);
+        let Some(entry) = entry else { return Some(Ending::StreamGone) };
+        match entry.definitions.find(&session.definition.uri) {
+            Ok(definition) if *definition == *session.definition => None,
+            Ok(_) | Err(DefinitionError::Broken(_)) => Some(Ending::DefinitionChanged),
+            Err(DefinitionError::Unknown) => Some(Ending::StreamGone),
+        }
+    }
+
+    /// Ends the sessions of a collection whose definition is no longer what they were admitted with.
+    fn retire(&self, namespace: &Namespace, time: Timestamp) {
+        self.live.end_where(|session| {
+            let concerned = session.namespace == *namespace && session.definition_as_of < time;
+            concerned.then(|| self.judge_definition(session)).flatten()
+        });
+    }
+
+    /// Makes the snapshot of permissions from the mirror.
+    fn permit(&self) {
+        let Some(mirror) = &self.permissions else { return };
+        let documents = mirror.documents().into_iter().map(|(document, _)| (*document).clone());
+        for problem in self.access.replace_permissions(documents) {
+            tracing::warn!(permission = %problem, "permission cannot be used, it lets nobody in");
+        }
+    }
+
+    fn catalog_one(&self, namespace: &Namespace, properties: Option<&Document>, as_of: Timestamp) {
+        let merged = self.with_static(namespace, properties);
+        self.catalog.replace(&namespace.database, &namespace.collection, merged.as_ref(), as_of);
+    }
+
+    fn catalog_all(&self, database: &str, properties: &Properties, as_of: Timestamp) {
+        let mut seen = BTreeSet::new();
+        for (document, as_of) in properties.mirror.documents() {
+            let Some(collection) = document.get_str("_id").ok().and_then(collection_of) else { continue };
+            let namespace = Namespace::new(database, collection);
+            self.catalog_one(&namespace, Some(&document), as_of);
+            seen.insert(namespace.collection);
+        }
+        let known = self.catalog.collections(database).into_iter();
+        let statics = self.settings.definitions.keys().filter(|namespace| *namespace.database == *database);
+        let named = known.chain(statics.map(|namespace| namespace.collection.to_string()));
+        for collection in named.filter(|collection| !seen.contains(collection.as_str())) {
+            self.catalog_one(&Namespace::new(database, collection), None, as_of);
+        }
+    }
+
+    /// Stored properties with the static definitions behind the stored ones; of two with one name the stored one counts.
+    fn with_static(&self, namespace: &Namespace, properties: Option<&Document>) -> Option<Document> {
+        let Some(statics) = self.settings.definitions.get(namespace) else { return properties.cloned() };
+        let mut merged = properties.cloned().unwrap_or_default();
+        let mut streams = match merged.get("streams") {
+            None => Vec::new(),
+            Some(Bson::Array(stored)) => stored.clone(),
+            // Broken as it is; its message is what the operator has to see.
+            Some(_) => return Some(merged),
+        };
+        streams.extend(statics.iter().cloned().map(Bson::Document));
+        merged.insert("streams", streams);
+        Some(merged)
+    }
+
+    fn properties(&self, database: &str) -> Arc<Properties> {
+        let mut all = self.properties.lock().expect("invariant: no code panics while it holds this lock");
+        let make = || {
+            let namespace = Namespace::new(database, PROPERTIES);
+            let (client, clock) = (self.client.clone(), self.clock.clone());
+            let unknown = Lookup::new(
+                namespace.clone(),
+                client.clone(),
+                clock.clone(),
+                ABSENT_REMEMBERED,
+                self.settings.finds_per_second,
+            );
+            Arc::new(Properties { mirror: Mirror::new(namespace, client, clock), unknown })
+        };
+        Arc::clone(all.entry(database.into()).or_insert_with(make))
+    }
+
+    fn known_properties(&self, database: &str) -> Option<Arc<Properties>> {
+        self.properties.lock().expect("invariant: no code panics while it holds this lock").get(database).cloned()
+    }
+
+    fn is_permissions(&self, namespace: &Namespace) -> bool {
+        self.permissions.as_ref().is_some_and(|mirror| mirror.namespace() == namespace)
+    }
+
+    fn is_users(&self, namespace: &Namespace) -> bool {
+        self.users.as_ref().is_some_and(|users| users.namespace() == namespace)
+    }
+
+    fn document_changed(&self, namespace: &Namespace, id: &Bson, document: Option<Document>, time: Timestamp) {
+        if &*namespace.collection == PROPERTIES {
+            let properties = self.properties(&namespace.database);
+            let Some(collection) = id.as_str().and_then(collection_of) else { return };
+            let concerned = Namespace::new(namespace.database.clone(), collection);
+            properties.unknown.apply(id.as_str().unwrap_or_default(), document.clone(), time);
+            if properties.mirror.apply(id, document.clone(), time) {
+                self.catalog_one(&concerned, document.as_ref(), time);
+            }
+            self.retire(&concerned, time);
+        }
+        if let Some(mirror) = &self.permissions
+            && mirror.namespace() == namespace
+        {
+            if mirror.apply(id, document.clone(), time) {
+                self.permit();
+            }
+            self.live.end_where(|session| self.access.recheck(&session.grant));
+        }
+        if let Some(users) = &self.users
+            && users.namespace() == namespace
+            && let Some(name) = id.as_str()
+        {
+            users.apply(name, document.clone(), time);
+            self.live.end_where(|session| self.access.recheck_user(&session.grant, name, document.as_ref()));
+        }
+    }
+
+    fn collection_changed(&self, namespace: &Namespace, time: Timestamp) {
+        if &*namespace.collection == PROPERTIES {
+            let properties = self.properties(&namespace.database);
+            for id in properties.mirror.clear(time) {
+                let Some(collection) = id.as_str().and_then(collection_of) else { continue };
+                let concerned = Namespace::new(namespace.database.clone(), collection);
+                self.catalog_one(&concerned, None, time);
+                self.retire(&concerned, time);
+            }
+        }
+        if let Some(mirror) = &self.permissions
+            && mirror.namespace() == namespace
+        {
+            mirror.clear(time);
+            self.permit();
+            self.live.end_where(|session| self.access.recheck(&session.grant));
+        }
+        if let Some(users) = &self.users
+            && users.namespace() == namespace
+        {
+            users.forget_all();
+            self.live.end_where(|session| {
+                let name = session.grant.principal.as_ref().map(|principal| principal.name.clone());
+                name.and_then(|name| self.access.recheck_user(&session.grant, &name, None))
+            });
+        }
+    }
+}
+
+impl Gate for Metadata {
+    fn changed(&self, change: Change) {
+        match change {
+            Change::Document { namespace, id, document, time } => {
+                self.document_changed(&namespace, &id, document, time);
+            }
+            Change::Collection { namespace, time } => self.collection_changed(&namespace, time),
+        }
+    }
+
+    fn reload<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<(), MongoError>> {
+        Box::pin(async move {
+            if let Some(mirror) = self.permissions.as_ref().filter(|mirror| scope.spans(&mirror.namespace().database)) {
+                mirror.load().await?;
+                self.permit();
+            }
+            let databases: Vec<Arc<str>> = match scope {
+                Scope::Database(database) => vec![database.clone()],
+                Scope::Deployment => {
+                    let all = self.client.list_database_names().await?;
+                    all.into_iter().filter(|name| !RESERVED_DATABASES.contains(&name.as_str())).map(Into::into).collect()
+                }
+            };
+            for database in databases {
+                let properties = self.properties(&database);
+                let as_of = properties.mirror.load().await?;
+                self.catalog_all(&database, &properties, as_of);
+            }
+            self.live.end_where(|session| match scope.spans(&session.namespace.database) {
+                true => self.judge(session),
+                false => None,
+            });
+            Ok(())
+        })
+    }
+
+    fn watched(&self, scope: &Scope) -> BTreeSet<Namespace> {
+        let mut watched = BTreeSet::new();
+        let databases = self.properties.lock().expect("invariant: no code panics while it holds this lock");
+        for database in databases.keys().filter(|database| scope.spans(database)) {
+            watched.insert(Namespace::new(database.clone(), PROPERTIES));
+            let collections = self.catalog.collections(database).into_iter();
+            watched.extend(collections.map(|collection| Namespace::new(database.clone(), collection)));
+        }
+        drop(databases);
+        let users = self.users.as_ref().map(|users| users.namespace());
+        let permissions = self.permissions.as_ref().map(Mirror::namespace);
+        let others = users.into_iter().chain(permissions).filter(|namespace| scope.spans(&namespace.database));
+        watched.extend(others.cloned());
+        if let Scope::Database(database) = scope {
+            watched.insert(Namespace::new(database.clone(), PROPERTIES));
+        }
+        watched
+    }
+
+    fn is_metadata(&self, namespace: &Namespace) -> bool {
+        &*namespace.collection == PROPERTIES || self.is_permissions(namespace) || self.is_users(namespace)
+    }
+
+    fn live(&self, scope: &Scope, live: bool) {
+        if let Some(users) = self.users.as_ref().filter(|users| scope.spans(&users.namespace().database)) {
+            users.set_watched(live);
+        }
+        let databases = self.properties.lock().expect("invariant: no code panics while it holds this lock");
+        for (_, properties) in databases.iter().filter(|(database, _)| scope.spans(database)) {
+            properties.unknown.set_watched(live);
+        }
+    }
+}
+
+/// MongoDB's own; no stream is ever served from them.
+pub const RESERVED_DATABASES: [&str; 3] = ["admin", "config", "local"];
+
+fn properties_id(collection: &str) -> String {
+    format!("{PROPERTIES_ID_PREFIX}{collection}")
+}
+
+fn collection_of(id: &str) -> Option<&str> {
+    id.strip_prefix(PROPERTIES_ID_PREFIX)
+}

@@ -1,0 +1,110 @@
+//! Named tasks and those who wait for them.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+/// A family of running tasks. Clones are the same family.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    own: TaskTracker,
+    /// The family that this one is part of.
+    above: Option<Arc<Tasks>>,
+}
+
+impl Tasks {
+    /// Makes an empty family.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a family within this one: it can be drained alone, and this one is drained only when it is, too.
+    pub fn child(&self) -> Self {
+        Self {
+            own: TaskTracker::new(),
+            above: Some(Arc::new(self.clone())),
+        }
+    }
+
+    /// Runs `future` as a task. If it panics, the log says whose fault it was.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let member = self.member(name);
+        tokio::spawn(async move {
+            // Dropped after the future, also on a panic or an abort.
+            let _member = member;
+            future.await;
+        })
+    }
+
+    /// Runs `work` on a thread where it may block.
+    pub fn spawn_blocking<W, T>(&self, name: &'static str, work: W) -> JoinHandle<T>
+    where
+        W: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let member = self.member(name);
+        tokio::task::spawn_blocking(move || {
+            let _member = member;
+            work()
+        })
+    }
+
+    /// Returns how many tasks run, those of families within this one included.
+    pub fn count(&self) -> usize {
+        self.own.len()
+    }
+
+    /// Waits until all tasks have ended, but no longer than `within`; says whether they have.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn drained(&self, within: Duration) -> bool {
+        self.own.close();
+        tokio::time::timeout(within, self.own.wait()).await.is_ok()
+    }
+
+    fn member(&self, name: &'static str) -> Member {
+        Member {
+            name,
+            _counted: Counted::in_family(self),
+        }
+    }
+}
+
+/// Keeps a task counted for as long as it lives.
+struct Member {
+    name: &'static str,
+    _counted: Counted,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task.name = self.name, "task {} panicked", self.name);
+        }
+    }
+}
+
+struct Counted {
+    _own: TaskTrackerToken,
+    _above: Option<Box<Counted>>,
+}
+
+impl Counted {
+    fn in_family(tasks: &Tasks) -> Self {
+        Self {
+            _own: tasks.own.token(),
+            _above: tasks
+                .above
+                .as_deref()
+                .map(|above| Box::new(Self::in_family(above))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

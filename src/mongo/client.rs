@@ -1,0 +1,100 @@
+//! The driver's client, and the operation time.
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use bson::{Timestamp, doc};
+use mongodb::Client;
+use mongodb::options::ClientOptions;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::lifecycle::Tasks;
+use crate::mongo::MongoError;
+
+/// Admissions that may wait for the next ping at once; one more is refused as if MongoDB did not answer.
+const CLOCK_QUEUE_MAX: usize = 65_536;
+/// One answer to a ping that never comes.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an operation waits for a usable server before it says that there is none.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// A waiting `getMore` holds a connection: a feed per database, dedicated cursors, catch-ups and lookups beside them.
+const POOL_CONNECTIONS_SPARE: u32 = 64;
+
+/// Makes the driver's client for `uri`. Nothing is sent yet.
+///
+/// `cursors` is how many change streams may wait at once, so that the pool is never what holds a feed back.
+///
+/// # Errors
+/// The driver's, if the URI cannot be read or its host name (`mongodb+srv`) not be resolved.
+pub async fn connect(uri: &str, cursors: u32) -> Result<Client, mongodb::error::Error> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options
+        .app_name
+        .get_or_insert_with(|| "sidestream".to_owned());
+    options
+        .server_selection_timeout
+        .get_or_insert(SERVER_SELECTION_TIMEOUT);
+    let pool = cursors.saturating_add(POOL_CONNECTIONS_SPARE);
+    let given = options.max_pool_size.unwrap_or(0);
+    options.max_pool_size = Some(given.max(pool));
+    Client::with_options(options)
+}
+
+/// Tells MongoDB's operation time: the place in history behind every write acknowledged so far.
+///
+/// One ping serves all who asked before it was sent, so a thousand clients that connect at once cost a handful.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    ask: mpsc::Sender<oneshot::Sender<Result<Timestamp, MongoError>>>,
+}
+
+impl Clock {
+    /// Starts the task that pings.
+    pub fn start(client: Client, tasks: &Tasks) -> Self {
+        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<_>>(CLOCK_QUEUE_MAX);
+        tasks.spawn("mongo.clock", async move {
+            let mut waiting = Vec::new();
+            while let Some(first) = asked.recv().await {
+                waiting.push(first);
+                while let Ok(next) = asked.try_recv() {
+                    waiting.push(next);
+                }
+                let now = operation_time(&client).await;
+                for reply in waiting.drain(..) {
+                    // Whoever asked may have gone away meanwhile.
+                    drop(reply.send(now.clone()));
+                }
+            }
+        });
+        Self { ask }
+    }
+
+    /// Returns an operation time that is not older than the call.
+    ///
+    /// # Errors
+    /// [`MongoError::Unreachable`] if MongoDB does not answer in time.
+    /// # Cancel safety
+    /// Safe: the answer is dropped.
+    pub async fn now(&self) -> Result<Timestamp, MongoError> {
+        let (reply, answer) = oneshot::channel();
+        let busy = |_| MongoError::Unreachable("too many requests wait for it".to_owned());
+        self.ask.try_send(reply).map_err(busy)?;
+        let gone = |_| MongoError::Unreachable("shutting down".to_owned());
+        answer.await.map_err(gone)?
+    }
+}
+
+/// Asks the primary for its operation time.
+///
+/// # Errors
+/// As [`MongoError`]; [`MongoError::NoReplicaSet`] if the answer carries none.
+pub async fn operation_time(client: &Client) -> Result<Timestamp, MongoError> {
+    let admin = client.database("admin");
+    let ping = admin.run_command(doc! { "ping": 1 }).into_future();
+    let answer = tokio::time::timeout(PING_TIMEOUT, ping)
+        .await
+        .map_err(|_| MongoError::Unreachable("no answer to a ping".to_owned()))??;
+    answer
+        .get_timestamp("operationTime")
+        .map_err(|_| MongoError::NoReplicaSet)
+}

@@ -1,0 +1,174 @@
+//! Opening a change stream over several collections, from a place in history.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Document, RawDocumentBuf, Timestamp, doc};
+use futures_util::StreamExt as _;
+use mongodb::Client;
+use mongodb::change_stream::ChangeStream;
+use mongodb::options::FullDocumentType;
+
+use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
+
+/// A change stream of raw events.
+pub type Opened = ChangeStream<RawDocumentBuf>;
+
+/// The pause of an idle feed's `getMore`.
+const AWAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long the event that MongoDB could not send is looked for.
+const NEXT_ID_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much one change stream spans.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One database.
+    Database(Arc<str>),
+    /// Every database of the deployment.
+    Deployment,
+}
+
+impl Scope {
+    /// Whether this scope spans a database.
+    pub fn spans(&self, database: &str) -> bool {
+        match self {
+            Self::Database(name) => **name == *database,
+            Self::Deployment => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Database(name) => f.write_str(name),
+            Self::Deployment => f.write_str("(deployment)"),
+        }
+    }
+}
+
+/// Where a change stream begins.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// With the first event at or after this time.
+    At(Timestamp),
+    /// Behind this event, also if it is an `invalidate`.
+    After(ResumeToken),
+}
+
+/// How a change stream is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// One makes MongoDB send events singly, to get past one that it cannot send.
+    pub batch_size: Option<u32>,
+    /// How long MongoDB holds a `getMore` for which there is nothing. An idle stream's token moves when it ends.
+    pub await_max: Duration,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            batch_size: None,
+            await_max: AWAIT_MAX,
+        }
+    }
+}
+
+/// Opens a change stream over the `watched` collections of a scope, with further stages behind the selection.
+///
+/// # Errors
+/// As [`MongoError`]: [`MongoError::HistoryLost`] if history does not reach back to `start`.
+pub async fn open(
+    client: &Client,
+    scope: &Scope,
+    watched: &BTreeSet<Namespace>,
+    start: &Start,
+    stages: &[Document],
+    reading: Reading,
+) -> Result<Opened, MongoError> {
+    let selection = doc! { "$match": selection(scope, watched, start) };
+    let pipeline = std::iter::once(selection).chain(stages.iter().cloned());
+    // The two targets have one type of action but different lifetimes of what they borrow.
+    let database;
+    let watch = match scope {
+        Scope::Database(name) => {
+            database = client.database(name);
+            database.watch()
+        }
+        Scope::Deployment => client.watch(),
+    };
+    let watch = watch
+        .pipeline(pipeline)
+        .full_document(FullDocumentType::UpdateLookup)
+        .max_await_time(reading.await_max);
+    let watch = match reading.batch_size {
+        Some(size) => watch.batch_size(size),
+        None => watch,
+    };
+    let watch = match start {
+        Start::At(time) => watch.start_at_operation_time(*time),
+        Start::After(token) => watch.start_after(token.to_driver()),
+    };
+    match watch.await {
+        Ok(cursor) => Ok(cursor.with_type()),
+        Err(error) => Err(MongoError::from(error).on_resuming()),
+    }
+}
+
+/// The events that concern the watched collections. A `dropDatabase` and an `invalidate` bear no collection; the event
+/// behind which the stream starts must not be hidden by the filter, or MongoDB refuses to resume (280).
+fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Document {
+    let mut wanted = vec![doc! { "operationType": { "$in": ["dropDatabase", "invalidate"] } }];
+    match scope {
+        Scope::Database(_) => {
+            let names: Vec<&str> = watched
+                .iter()
+                .map(|namespace| &*namespace.collection)
+                .collect();
+            wanted.push(doc! { "ns.coll": { "$in": names.clone() } });
+            wanted.push(doc! { "to.coll": { "$in": names } });
+        }
+        Scope::Deployment => {
+            let names = |namespace: &Namespace| doc! { "db": &*namespace.database, "coll": &*namespace.collection };
+            let names: Vec<Document> = watched.iter().map(names).collect();
+            wanted.push(doc! { "ns": { "$in": names.clone() } });
+            wanted.push(doc! { "to": { "$in": names } });
+        }
+    }
+    if let Start::After(token) = start {
+        wanted.push(doc! { "_id": { "_data": token.as_str() } });
+    }
+    doc! { "$or": wanted }
+}
+
+/// Finds the next event behind `position` without asking for its content: one that cannot be sent, or evaluated.
+///
+/// # Errors
+/// As [`MongoError`]; also if no event comes in time.
+pub async fn next_id(
+    client: &Client,
+    scope: &Scope,
+    watched: &BTreeSet<Namespace>,
+    position: &Start,
+) -> Result<(ResumeToken, Namespace), MongoError> {
+    let names_only = [doc! { "$project": { "_id": 1, "ns": 1 } }];
+    let reading = Reading {
+        batch_size: Some(1),
+        ..Reading::default()
+    };
+    let mut ids = open(client, scope, watched, position, &names_only, reading).await?;
+    let next = tokio::time::timeout(NEXT_ID_TIMEOUT, ids.next()).await;
+    let raw = next
+        .ok()
+        .flatten()
+        .ok_or_else(|| MongoError::Unreachable("no next event".to_owned()))??;
+    let event = Event::read(raw)
+        .ok_or_else(|| MongoError::Unreachable("an event without a token".to_owned()))?;
+    let namespace = Namespace {
+        database: event.database.clone(),
+        collection: event.collection.clone(),
+    };
+    Ok((event.token, namespace))
+}

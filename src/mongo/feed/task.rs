@@ -1,0 +1,369 @@
+//! The task that owns a feed's cursor.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+use futures_util::{FutureExt as _, StreamExt as _};
+use mongodb::Client;
+use rand::Rng as _;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State,
+    next_id, open,
+};
+use crate::mongo::client::Clock;
+use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
+
+/// The first pause after an error; each further one doubles it, up to the setting.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Events taken from the cursor before they are handed on.
+const BATCH_EVENTS_MAX: usize = 1000;
+/// `BSONObjectTooLarge`: an event of more than 16 MB cannot be sent.
+const CODE_TOO_LARGE: i32 = 10334;
+/// How often an idle feed notes how far its cursor has come.
+const IDLE_TICK: Duration = Duration::from_secs(5);
+
+pub(super) struct Task {
+    pub(super) client: Client,
+    pub(super) clock: Clock,
+    pub(super) scope: Scope,
+    pub(super) settings: FeedSettings,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) gate: Arc<dyn Gate>,
+    pub(super) asked: mpsc::Receiver<Command>,
+    pub(super) ring: Arc<Ring>,
+    pub(super) state: watch::Sender<State>,
+    pub(super) position: watch::Sender<Option<ResumeToken>>,
+    pub(super) watched: BTreeSet<Namespace>,
+}
+
+/// Why a cursor was left.
+enum Left {
+    /// The watched set grew, or an `invalidate` ended the cursor: open another one behind the last token.
+    Reopen,
+    /// MongoDB failed.
+    Failed(MongoError),
+    /// Nobody holds the feed any more.
+    Unheld,
+}
+
+impl Task {
+    pub(super) async fn run(mut self) {
+        let mut pause = BACKOFF_MIN;
+        let mut singly = false;
+        loop {
+            let left = match self.open(singly).await {
+                Ok(cursor) => {
+                    pause = BACKOFF_MIN;
+                    self.consume(cursor, &mut singly).await
+                }
+                Err(error) => Left::Failed(error),
+            };
+            match left {
+                Left::Reopen => (),
+                Left::Unheld => return,
+                Left::Failed(error) => {
+                    if !self.recover(&error, &mut singly).await {
+                        tracing::warn!(feed = %self.scope, %error, "feed lost its cursor, trying again");
+                        self.gate.live(&self.scope, false);
+                        self.state.send_replace(State::Down(error));
+                        if !self.wait(pause).await {
+                            return;
+                        }
+                        pause = (pause * 2).min(self.settings.backoff_max);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens the next cursor: behind the last token if there is one, else from now, with the metadata read anew.
+    async fn open(&mut self, singly: bool) -> Result<Opened, MongoError> {
+        let place = self.position.borrow().clone();
+        let start = match place {
+            Some(token) => Start::After(token),
+            None => {
+                let now = self.clock.now().await?;
+                self.gate.reload(&self.scope).await?;
+                Start::At(now)
+            }
+        };
+        let fresh = matches!(start, Start::At(_));
+        let before = std::mem::replace(&mut self.watched, self.gate.watched(&self.scope));
+        self.watched.extend(before.iter().cloned());
+        let reading = Reading {
+            batch_size: singly.then_some(1),
+            ..Reading::default()
+        };
+        let cursor = open(
+            &self.client,
+            &self.scope,
+            &self.watched,
+            &start,
+            &[],
+            reading,
+        )
+        .await?;
+        let position = cursor
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver);
+        match (&*self.position.borrow(), position.clone()) {
+            (None, Some(position)) => self.ring.restart(position),
+            (Some(position), _) => {
+                for namespace in self.watched.difference(&before) {
+                    self.ring.join(namespace.clone(), position.clone());
+                }
+            }
+            (None, None) => (),
+        }
+        if fresh {
+            self.position.send_replace(position);
+        }
+        self.gate.live(&self.scope, true);
+        self.state.send_replace(State::Live);
+        metrics::counter!("sidestream_feed_opens_total").increment(1);
+        tracing::info!(feed = %self.scope, collections = self.watched.len(), "feed is live");
+        Ok(cursor)
+    }
+
+    async fn consume(&mut self, mut cursor: Opened, singly: &mut bool) -> Left {
+        let mut batch = Vec::new();
+        let _open = OpenCursor::new();
+        loop {
+            // Biased: who waits to subscribe is served before the next event is awaited.
+            let first = tokio::select! {
+                biased;
+                command = self.asked.recv() => match command {
+                    Some(command) => {
+                        self.note(&cursor);
+                        if self.obey(command) { continue }
+                        return Left::Reopen;
+                    }
+                    None => return Left::Unheld,
+                },
+                next = cursor.next() => next,
+                () = tokio::time::sleep(IDLE_TICK) => {
+                    self.note(&cursor);
+                    continue;
+                }
+            };
+            let mut next = first;
+            let failed = loop {
+                match next {
+                    Some(Ok(raw)) => batch.push(raw),
+                    Some(Err(error)) => break Some(Left::Failed(error.into())),
+                    None => break Some(Left::Reopen),
+                }
+                if batch.len() >= BATCH_EVENTS_MAX {
+                    break None;
+                }
+                match cursor.next().now_or_never() {
+                    Some(ready) => next = ready,
+                    None => break None,
+                }
+            };
+            let widened = self.take(batch.drain(..)).await;
+            if std::mem::take(singly) && failed.is_none() {
+                return Left::Reopen;
+            }
+            if let Some(left) = failed {
+                return left;
+            }
+            if widened {
+                return Left::Reopen;
+            }
+        }
+    }
+
+    /// Notes how far the cursor has come beyond the last event: an idle stream moves too.
+    fn note(&self, cursor: &Opened) {
+        let Some(token) = cursor
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver)
+        else {
+            return;
+        };
+        self.position.send_if_modified(|position| {
+            let forward = position.as_ref().is_none_or(|position| *position < token);
+            if forward {
+                *position = Some(token);
+            }
+            forward
+        });
+    }
+
+    /// Hands a batch on, in order: a change of metadata is told to the gate before anything behind it goes on.
+    /// Returns whether the watched set must grow.
+    async fn take(&mut self, batch: impl Iterator<Item = RawDocumentBuf>) -> bool {
+        let mut ready = Vec::new();
+        let mut metadata_changed = false;
+        let mut last = None;
+        for raw in batch {
+            let Some(event) = Event::read(raw).map(Arc::new) else {
+                continue;
+            };
+            last = Some(event.token.clone());
+            self.ring.push(Arc::clone(&event));
+            if let Some(changes) = self.metadata(&event) {
+                self.hand_on(&mut ready).await;
+                changes
+                    .into_iter()
+                    .for_each(|change| self.gate.changed(change));
+                metadata_changed = true;
+            }
+            ready.push(event);
+        }
+        self.hand_on(&mut ready).await;
+        if let Some(last) = last {
+            self.position.send_replace(Some(last));
+        }
+        metadata_changed && !self.gate.watched(&self.scope).is_subset(&self.watched)
+    }
+
+    async fn hand_on(&self, ready: &mut Vec<Arc<Event>>) {
+        if !ready.is_empty() {
+            metrics::counter!("sidestream_events_total").increment(ready.len() as u64);
+            self.sink.deliver(std::mem::take(ready)).await;
+        }
+    }
+
+    /// What of metadata an event changes. `None` if nothing.
+    fn metadata(&self, event: &Event) -> Option<Vec<Change>> {
+        let time = event.time();
+        let namespace = Namespace {
+            database: event.database.clone(),
+            collection: event.collection.clone(),
+        };
+        match event.operation {
+            Operation::DropDatabase => {
+                let gone = |namespace: &&Namespace| {
+                    namespace.database == event.database && self.gate.is_metadata(namespace)
+                };
+                let change = |namespace: &Namespace| Change::Collection {
+                    namespace: namespace.clone(),
+                    time,
+                };
+                Some(self.watched.iter().filter(gone).map(change).collect())
+            }
+            Operation::Drop | Operation::Rename => {
+                let both = std::iter::once(namespace).chain(event.renamed_to.clone());
+                let changes: Vec<_> = both
+                    .filter(|namespace| self.gate.is_metadata(namespace))
+                    .map(|namespace| Change::Collection { namespace, time })
+                    .collect();
+                (!changes.is_empty()).then_some(changes)
+            }
+            Operation::Data if self.gate.is_metadata(&namespace) => {
+                let (id, document) = event.document();
+                Some(vec![Change::Document {
+                    namespace,
+                    id: id?,
+                    document,
+                    time,
+                }])
+            }
+            Operation::Data | Operation::Invalidate | Operation::Other => None,
+        }
+    }
+
+    /// Obeys a command. `false` if the cursor must be reopened for it.
+    fn obey(&mut self, command: Command) -> bool {
+        match command {
+            Command::Watch { namespace, reply } => {
+                let known = !self.watched.insert(namespace.clone());
+                if !known && let Some(position) = self.position.borrow().clone() {
+                    self.ring.join(namespace, position);
+                }
+                // The old cursor is left before anything else is read from it, so the new one begins where this one
+                // stopped: nothing that is written from now on can be missed. Whoever asked may have gone away.
+                drop(reply.send(()));
+                known
+            }
+        }
+    }
+
+    /// Deals with errors that another attempt from the same place would not mend. `false`: back off and try again.
+    async fn recover(&mut self, error: &MongoError, singly: &mut bool) -> bool {
+        match error {
+            MongoError::HistoryLost(reason) => {
+                tracing::error!(feed = %self.scope, %reason, "history lost, sessions are told; starting from now");
+                self.sink.gap(Lost::Everything(self.scope.clone()));
+                self.position.send_replace(None);
+                true
+            }
+            MongoError::Refused {
+                code: CODE_TOO_LARGE,
+                ..
+            } if !*singly => {
+                *singly = true;
+                true
+            }
+            MongoError::Refused {
+                code: CODE_TOO_LARGE,
+                ..
+            } => {
+                *singly = false;
+                self.skip_next().await
+            }
+            _ => false,
+        }
+    }
+
+    /// Goes past the next event, which MongoDB cannot send. `false` if it could not be found.
+    async fn skip_next(&mut self) -> bool {
+        let Some(position) = self.position.borrow().clone() else {
+            return false;
+        };
+        let next = next_id(
+            &self.client,
+            &self.scope,
+            &self.watched,
+            &Start::After(position),
+        )
+        .await;
+        let Ok((token, namespace)) = next else {
+            return false;
+        };
+        tracing::error!(feed = %self.scope, collection = %namespace, "an event is too large to be sent, sessions are told");
+        self.sink.gap(Lost::Collection(namespace));
+        self.position.send_replace(Some(token));
+        true
+    }
+
+    /// Waits out a pause; commands that come meanwhile are obeyed. `false` if nobody holds the feed any more.
+    async fn wait(&mut self, pause: Duration) -> bool {
+        let jitter = rand::rng().random_range(0.5..1.5);
+        let end = tokio::time::Instant::now() + pause.mul_f64(jitter);
+        loop {
+            tokio::select! {
+                biased;
+                command = self.asked.recv() => match command {
+                    Some(command) => { self.obey(command); }
+                    None => return false,
+                },
+                () = tokio::time::sleep_until(end) => return true,
+            }
+        }
+    }
+}
+
+/// Counts an open cursor while it lives.
+struct OpenCursor;
+
+impl OpenCursor {
+    fn new() -> Self {
+        metrics::gauge!("sidestream_cursors", "kind" => "feed").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for OpenCursor {
+    fn drop(&mut self) {
+        metrics::gauge!("sidestream_cursors", "kind" => "feed").decrement(1.0);
+    }
+}

@@ -1,0 +1,268 @@
+//! Documents of a large collection, read on demand and remembered until the feed says that they changed.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bson::{Document, Timestamp, doc};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use lru::LruCache;
+use mongodb::Client;
+use tokio::time::Instant;
+
+use crate::mongo::client::Clock;
+use crate::mongo::mirror::Known;
+use crate::mongo::{MongoError, Namespace};
+
+/// How long "there is no such document" is believed without asking again.
+const ABSENCE_REMEMBERED: Duration = Duration::from_secs(1);
+/// How often one find is repeated because a change overtook it, before its answer is given unremembered.
+const OVERTAKEN_MAX: u32 = 3;
+
+type Reading = Shared<BoxFuture<'static, Result<Known, MongoError>>>;
+
+/// Finds documents by `_id` (a string) and remembers them.
+///
+/// A lookup takes its place in the table before it reads, so that a change that overtakes it is noticed. While no feed
+/// watches the collection nothing is remembered: each question goes to MongoDB.
+pub struct Lookup {
+    state: Arc<State>,
+}
+
+struct State {
+    namespace: Namespace,
+    client: Client,
+    clock: Clock,
+    watched: AtomicBool,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    slots: LruCache<String, Slot>,
+    finds: Finds,
+}
+
+enum Slot {
+    /// A find is under way. The time is that of the newest change seen meanwhile.
+    Reading {
+        reading: Reading,
+        overtaken: Option<Timestamp>,
+    },
+    Known {
+        known: Known,
+        read_at: Instant,
+    },
+}
+
+/// A bucket of finds that fills up evenly.
+struct Finds {
+    per_second: f64,
+    left: f64,
+    filled_at: Instant,
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup")
+            .field("namespace", &self.state.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lookup {
+    /// Remembers up to `remembered_max` documents of `namespace` and sends at most `finds_per_second` finds.
+    pub fn new(
+        namespace: Namespace,
+        client: Client,
+        clock: Clock,
+        remembered_max: NonZeroUsize,
+        finds_per_second: u32,
+    ) -> Self {
+        let table = Table {
+            slots: LruCache::new(remembered_max),
+            finds: Finds::new(finds_per_second),
+        };
+        let state = State {
+            namespace,
+            client,
+            clock,
+            watched: AtomicBool::new(false),
+            table: Mutex::new(table),
+        };
+        Self {
+            state: Arc::new(state),
+        }
+    }
+
+    /// The collection that is looked into.
+    pub fn namespace(&self) -> &Namespace {
+        &self.state.namespace
+    }
+
+    /// Says whether a feed watches the collection from now on. What was remembered is forgotten when it ends.
+    pub fn set_watched(&self, watched: bool) {
+        self.state.watched.store(watched, Ordering::Release);
+        if !watched {
+            self.state.lock().slots.clear();
+        }
+    }
+
+    /// Returns the document with this `_id`, from memory or from MongoDB. Equal questions share one find.
+    ///
+    /// # Errors
+    /// [`MongoError::TooManyFinds`] at the limit, else as [`MongoError`].
+    /// # Cancel safety
+    /// Safe: a find that others share goes on with them.
+    pub async fn find(&self, id: &str) -> Result<Known, MongoError> {
+        let reading = {
+            let mut table = self.state.lock();
+            match table.slots.get(id) {
+                Some(Slot::Known { known, read_at }) if self.state.is_good(known, *read_at) => {
+                    return Ok(known.clone());
+                }
+                Some(Slot::Reading { reading, .. }) => reading.clone(),
+                _ => self.start(&mut table, id)?,
+            }
+        };
+        reading.await
+    }
+
+    /// Reads the document anew, whatever is remembered.
+    ///
+    /// # Errors
+    /// As [`Lookup::find`].
+    pub async fn refresh(&self, id: &str) -> Result<Known, MongoError> {
+        let reading = self.start(&mut self.state.lock(), id)?;
+        reading.await
+    }
+
+    /// Forgets everything: a write may have changed any document.
+    pub fn forget_all(&self) {
+        self.state.lock().slots.clear();
+    }
+
+    /// Applies a change that the feed brought, to what is remembered.
+    pub fn apply(&self, id: &str, document: Option<Document>, time: Timestamp) {
+        let mut table = self.state.lock();
+        match table.slots.peek_mut(id) {
+            Some(Slot::Reading { overtaken, .. }) => *overtaken = (*overtaken).max(Some(time)),
+            Some(Slot::Known { known, read_at }) if time > known.as_of => {
+                *known = Known {
+                    document: document.map(Arc::new),
+                    as_of: time,
+                };
+                *read_at = Instant::now();
+            }
+            Some(Slot::Known { .. }) | None => (),
+        }
+    }
+
+    fn start(&self, table: &mut Table, id: &str) -> Result<Reading, MongoError> {
+        if !table.finds.take() {
+            return Err(MongoError::TooManyFinds);
+        }
+        let (state, name) = (Arc::clone(&self.state), id.to_owned());
+        let reading = async move { state.read(&name).await }.boxed().shared();
+        table.slots.put(
+            id.to_owned(),
+            Slot::Reading {
+                reading: reading.clone(),
+                overtaken: None,
+            },
+        );
+        Ok(reading)
+    }
+}
+
+impl State {
+    /// Finds until no change has overtaken the find, and remembers the answer.
+    async fn read(&self, id: &str) -> Result<Known, MongoError> {
+        for _ in 0..OVERTAKEN_MAX {
+            let answer = self.read_once(id).await;
+            let mut table = self.lock();
+            let Some(Slot::Reading { overtaken, .. }) = table.slots.peek_mut(id) else {
+                return answer;
+            };
+            match (&answer, overtaken.take()) {
+                (Ok(known), Some(time)) if time > known.as_of => continue,
+                (Ok(known), _) if self.watched.load(Ordering::Acquire) => {
+                    let slot = Slot::Known {
+                        known: known.clone(),
+                        read_at: Instant::now(),
+                    };
+                    table.slots.put(id.to_owned(), slot);
+                    return answer;
+                }
+                _ => {
+                    table.slots.pop(id);
+                    return answer;
+                }
+            }
+        }
+        self.lock().slots.pop(id);
+        self.read_once(id).await
+    }
+
+    async fn read_once(&self, id: &str) -> Result<Known, MongoError> {
+        let as_of = self.clock.now().await?;
+        let collection = self
+            .client
+            .database(&self.namespace.database)
+            .collection::<Document>(&self.namespace.collection);
+        let document = collection.find_one(doc! { "_id": id }).await?;
+        Ok(Known {
+            document: document.map(Arc::new),
+            as_of,
+        })
+    }
+
+    fn is_good(&self, known: &Known, read_at: Instant) -> bool {
+        self.watched.load(Ordering::Acquire)
+            && (known.document.is_some() || read_at.elapsed() < ABSENCE_REMEMBERED)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
+    }
+}
+
+impl Finds {
+    fn new(per_second: u32) -> Self {
+        Self {
+            per_second: per_second.into(),
+            left: per_second.into(),
+            filled_at: Instant::now(),
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let filled = now.duration_since(self.filled_at).as_secs_f64() * self.per_second;
+        self.left = (self.left + filled).min(self.per_second);
+        self.filled_at = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn finds_are_capped_per_second_and_come_back_with_time() {
+        let mut finds = Finds::new(2);
+        assert!(finds.take());
+        assert!(finds.take());
+        assert!(!finds.take());
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert!(finds.take());
+        assert!(!finds.take());
+    }
+}

@@ -1,0 +1,486 @@
+//! From a filter document to a tree of conditions; what is not certain is refused.
+
+use bson::spec::ElementType;
+
+use crate::query::Unsupported;
+use crate::query::matcher::Node;
+use crate::query::matcher::leaf::{Bits, Comparison, Expects, Membership, Operand, Test, Types};
+use crate::query::order;
+use crate::query::order::number::Number;
+use crate::query::path::Path;
+use crate::query::regex::Regex;
+use crate::query::value::{Doc, Value};
+
+/// Where a condition stands, for messages, and how deep.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    path: Option<&'p Path>,
+    depth: usize,
+}
+
+/// Counts what a filter is made of.
+pub(crate) struct Parser {
+    nodes_left: usize,
+}
+
+type Parsed<T> = Result<T, Unsupported>;
+
+/// Parses a whole filter.
+pub(crate) fn parse(filter: &[u8]) -> Parsed<Node> {
+    if filter.len() > FILTER_BYTES_MAX {
+        return Err(refuse("a filter of this size", ""));
+    }
+    let mut parser = Parser {
+        nodes_left: NODES_MAX,
+    };
+    parser.filter(Doc::new(filter), DEPTH_MAX)
+}
+
+impl Parser {
+    /// Parses `{path: condition, $and: […], …}`: all of it must hold.
+    fn filter(&mut self, filter: Doc<'_>, depth: usize) -> Parsed<Node> {
+        let depth = deeper(depth)?;
+        let mut nodes = Vec::new();
+        for (name, value) in filter.elements() {
+            self.count(name)?;
+            match name {
+                b"$and" => nodes.push(Node::And(self.filters(name, value, depth)?)),
+                b"$or" => nodes.push(Node::Or(self.filters(name, value, depth)?)),
+                b"$nor" => {
+                    let clauses = self.filters(name, value, depth)?;
+                    // With two and more the server refuses some change streams (measured on 6.0.5: those on
+                    // `fullDocument`), so it is left to judge them.
+                    if clauses.len() > 1 {
+                        return Err(refuse("$nor with more than one clause", ""));
+                    }
+                    nodes.push(Node::Not(Box::new(Node::Or(clauses))));
+                }
+                b"$comment" => (),
+                _ if name.starts_with(b"$") => return Err(refuse_name(name, None)),
+                _ => {
+                    let path = Path::parse(name).ok_or_else(|| refuse_name(name, None))?;
+                    let place = Place {
+                        path: Some(&path),
+                        depth,
+                    };
+                    self.condition(place, value, &mut nodes)?;
+                }
+            }
+        }
+        Ok(all_of(nodes))
+    }
+
+    fn filters(&mut self, name: &[u8], value: Value<'_>, depth: usize) -> Parsed<Box<[Node]>> {
+        let array = array(value).ok_or_else(|| refuse_name(name, None))?;
+        let mut nodes = Vec::new();
+        for (_, clause) in array.elements() {
+            self.count(name)?;
+            if clause.kind != ElementType::EmbeddedDocument {
+                return Err(refuse_name(name, None));
+            }
+            nodes.push(self.filter(Doc::new(clause.bytes()), depth)?);
+        }
+        if nodes.is_empty() {
+            return Err(refuse_name(name, None));
+        }
+        Ok(nodes.into())
+    }
+
+    /// Parses what stands behind a path: a value, a regular expression or a document of operators.
+    fn condition(
+        &mut self,
+        place: Place<'_>,
+        value: Value<'_>,
+        nodes: &mut Vec<Node>,
+    ) -> Parsed<()> {
+        match operators(value) {
+            Some(operators) => self.operators(place, operators, nodes),
+            None if value.kind == ElementType::RegularExpression => {
+                nodes.push(place.leaf(Test::Regex(place.regex(value)?)));
+                Ok(())
+            }
+            None => {
+                nodes.push(place.leaf(place.comparison(Comparison::Equal, value)?));
+                Ok(())
+            }
+        }
+    }
+
+    fn operators(
+        &mut self,
+        place: Place<'_>,
+        operators: Doc<'_>,
+        nodes: &mut Vec<Node>,
+    ) -> Parsed<()> {
+        for (name, operand) in operators.elements() {
+            self.count(name)?;
+            nodes.push(self.operator(place, name, operand, operators)?);
+        }
+        Ok(())
+    }
+
+    fn operator(
+        &mut self,
+        place: Place<'_>,
+        name: &[u8],
+        operand: Value<'_>,
+        siblings: Doc<'_>,
+    ) -> Parsed<Node> {
+        let refused = || refuse_name(name, place.path);
+        let test = match name {
+            b"$eq" => place.comparison(Comparison::Equal, operand)?,
+            b"$ne" => {
+                reject_regex(operand).ok_or_else(refused)?;
+                let equal = place.comparison(Comparison::Equal, operand)?;
+                return Ok(not(place.leaf(equal)));
+            }
+            b"$lt" => place.ranged(Comparison::Less, operand)?,
+            b"$lte" => place.ranged(Comparison::LessOrEqual, operand)?,
+            b"$gt" => place.ranged(Comparison::Greater, operand)?,
+            b"$gte" => place.ranged(Comparison::GreaterOrEqual, operand)?,
+            b"$in" => self.membership(place, name, operand)?,
+            b"$nin" => {
+                let test = self.membership(place, name, operand)?;
+                return Ok(not(place.leaf(test)));
+            }
+            b"$exists" => {
+                let leaf = place.leaf(Test::Exists);
+                return Ok(match truth(operand).ok_or_else(refused)? {
+                    true => leaf,
+                    false => not(leaf),
+                });
+            }
+            b"$type" => Test::Type(types(operand).ok_or_else(refused)?),
+            b"$mod" => modulo(operand).ok_or_else(refused)?,
+            b"$size" => Test::Size(size(operand).ok_or_else(refused)?),
+            b"$bitsAllSet" => bits(Expects::AllSet, operand).ok_or_else(refused)?,
+            b"$bitsAllClear" => bits(Expects::AllClear, operand).ok_or_else(refused)?,
+            b"$bitsAnySet" => bits(Expects::AnySet, operand).ok_or_else(refused)?,
+            b"$bitsAnyClear" => bits(Expects::AnyClear, operand).ok_or_else(refused)?,
+            b"$regex" => Test::Regex(place.regex_operator(operand, siblings.get(b"$options"))?),
+            b"$options" if siblings.get(b"$regex").is_some() => return Ok(Node::Constant(true)),
+            b"$not" => return self.negation(place, operand),
+            b"$all" => return self.all(place, operand),
+            b"$elemMatch" => self.element_match(place, operand)?,
+            _ => return Err(refused()),
+        };
+        Ok(place.leaf(test))
+    }
+
+    fn negation(&mut self, place: Place<'_>, operand: Value<'_>) -> Parsed<Node> {
+        if operand.kind == ElementType::RegularExpression {
+            return Ok(not(place.leaf(Test::Regex(place.regex(operand)?))));
+        }
+        let operators = operators(operand).ok_or_else(|| refuse_name(b"$not", place.path))?;
+        let mut nodes = Vec::new();
+        let place = place.deeper()?;
+        self.operators(place, operators, &mut nodes)?;
+        Ok(not(all_of(nodes)))
+    }
+
+    fn membership(&mut self, place: Place<'_>, name: &[u8], operand: Value<'_>) -> Parsed<Test> {
+        let refused = || refuse_name(name, place.path);
+        let (mut values, mut regexes, mut has_null) = (Vec::new(), Vec::new(), false);
+        for (_, value) in array(operand).ok_or_else(refused)?.elements() {
+            self.count(name)?;
+            if value.kind == ElementType::RegularExpression {
+                regexes.push(place.regex(value)?);
+            } else {
+                has_null |= value.kind == ElementType::Null;
+                values.push(place.operand(value)?);
+            }
+        }
+        values.sort_by(|left, right| order::compare(left.value(), right.value()));
+        Ok(Test::In(Membership {
+            values: values.into(),
+            regexes: regexes.into(),
+            has_null,
+        }))
+    }
+
+    fn all(&mut self, place: Place<'_>, operand: Value<'_>) -> Parsed<Node> {
+        let refused = || refuse_name(b"$all", place.path);
+        let mut nodes = Vec::new();
+        for (_, value) in array(operand).ok_or_else(refused)?.elements() {
+            self.count(b"$all")?;
+            let element_match =
+                operators(value).map(|doc| (doc.elements().count(), doc.get(b"$elemMatch")));
+            nodes.push(match (value.kind, element_match) {
+                (ElementType::RegularExpression, _) => place.leaf(Test::Regex(place.regex(value)?)),
+                (_, None) => place.leaf(place.comparison(Comparison::Equal, value)?),
+                (_, Some((1, Some(operand)))) => place.leaf(self.element_match(place, operand)?),
+                (_, Some(_)) => return Err(refused()),
+            });
+        }
+        let element_matches = nodes.iter().filter(|node| match node {
+            Node::Leaf { test, .. } => test.takes_whole_arrays(),
+            _ => false,
+        });
+        match element_matches.count() {
+            _ if nodes.is_empty() => Ok(Node::Constant(false)),
+            count if count == 0 || count == nodes.len() => Ok(all_of(nodes)),
+            _ => Err(refused()),
+        }
+    }
+
+    fn element_match(&mut self, place: Place<'_>, operand: Value<'_>) -> Parsed<Test> {
+        let refused = || refuse_name(b"$elemMatch", place.path);
+        if operand.kind != ElementType::EmbeddedDocument {
+            return Err(refused());
+        }
+        let document = Doc::new(operand.bytes());
+        let on_values = operators(operand).is_some_and(|document| {
+            let first = document.elements().next().map(|(name, _)| name);
+            !matches!(first, Some(b"$and" | b"$or" | b"$nor" | b"$comment"))
+        });
+        if !on_values {
+            let node = self.filter(document, place.depth)?;
+            return Ok(Test::ElementDocument(Box::new(node)));
+        }
+        let place = place.deeper()?;
+        let mut nodes = Vec::new();
+        self.operators(place, document, &mut nodes)?;
+        Ok(Test::ElementValue(Box::new(all_of(nodes))))
+    }
+
+    fn count(&mut self, name: &[u8]) -> Parsed<()> {
+        self.nodes_left = self
+            .nodes_left
+            .checked_sub(1)
+            .ok_or_else(|| refuse("so many conditions", String::from_utf8_lossy(name)))?;
+        Ok(())
+    }
+}
+
+impl Place<'_> {
+    fn leaf(self, test: Test) -> Node {
+        Node::Leaf {
+            path: self.path.cloned(),
+            test,
+        }
+    }
+
+    fn deeper(self) -> Parsed<Self> {
+        Ok(Self {
+            depth: deeper(self.depth)?,
+            ..self
+        })
+    }
+
+    fn operand(self, value: Value<'_>) -> Parsed<Operand> {
+        let refused = |what| Err(refuse_in(what, self.path));
+        if value.kind == ElementType::Undefined {
+            return refused("undefined");
+        }
+        if operators(value).is_some() {
+            return refused("a document that begins with an operator, as a value");
+        }
+        match fits(value, OPERAND_DEPTH_MAX) {
+            true => Ok(Operand::new(value)),
+            false => refused("a value nested so deeply"),
+        }
+    }
+
+    fn comparison(self, comparison: Comparison, value: Value<'_>) -> Parsed<Test> {
+        Ok(Test::Compare {
+            comparison,
+            operand: self.operand(value)?,
+        })
+    }
+
+    fn ranged(self, comparison: Comparison, value: Value<'_>) -> Parsed<Test> {
+        reject_regex(value)
+            .ok_or_else(|| refuse_in("an order of regular expressions", self.path))?;
+        self.comparison(comparison, value)
+    }
+
+    fn regex(self, value: Value<'_>) -> Parsed<Regex> {
+        let (pattern, options) = value.regex();
+        self.pattern(pattern, options)
+    }
+
+    fn regex_operator(self, operand: Value<'_>, options: Option<Value<'_>>) -> Parsed<Regex> {
+        let (pattern, own_options) = match operand.kind {
+            ElementType::RegularExpression => operand.regex(),
+            ElementType::String => (operand.text(), &b""[..]),
+            _ => return Err(refuse_in("$regex", self.path)),
+        };
+        match options {
+            None => self.pattern(pattern, own_options),
+            Some(options) if own_options.is_empty() && options.kind == ElementType::String => {
+                self.pattern(pattern, options.text())
+            }
+            Some(_) => Err(refuse_in("$options", self.path)),
+        }
+    }
+
+    fn pattern(self, pattern: &[u8], options: &[u8]) -> Parsed<Regex> {
+        Regex::new(pattern, options).map_err(|what| refuse_in(&what, self.path))
+    }
+}
+
+fn all_of(mut nodes: Vec<Node>) -> Node {
+    match nodes.len() {
+        1 => nodes.swap_remove(0),
+        _ => Node::And(nodes.into()),
+    }
+}
+
+fn not(node: Node) -> Node {
+    Node::Not(Box::new(node))
+}
+
+fn array(value: Value<'_>) -> Option<Doc<'_>> {
+    value.container().filter(|_| value.is_array())
+}
+
+/// Returns the document if its first field is an operator (or a reference's `$ref`, which nobody takes).
+fn operators(value: Value<'_>) -> Option<Doc<'_>> {
+    let document = value.container().filter(|_| !value.is_array())?;
+    let (first, _) = document.elements().next()?;
+    first.starts_with(b"$").then_some(document)
+}
+
+fn reject_regex(value: Value<'_>) -> Option<()> {
+    (value.kind != ElementType::RegularExpression).then_some(())
+}
+
+fn deeper(depth: usize) -> Parsed<usize> {
+    depth
+        .checked_sub(1)
+        .ok_or_else(|| refuse("a filter nested so deeply", ""))
+}
+
+fn fits(value: Value<'_>, depth: usize) -> bool {
+    let Some(document) = value.container() else {
+        return true;
+    };
+    depth > 0 && document.elements().all(|(_, inner)| fits(inner, depth - 1))
+}
+
+fn truth(operand: Value<'_>) -> Option<bool> {
+    match operand.kind {
+        ElementType::Boolean => Some(operand.bytes() != [0]),
+        _ => integer(operand).map(|integer| integer != 0),
+    }
+}
+
+fn types(operand: Value<'_>) -> Option<Types> {
+    let mut types = Types::default();
+    match array(operand) {
+        None => add_type(operand, &mut types)?,
+        Some(array) => {
+            for (_, value) in array.elements() {
+                add_type(value, &mut types)?;
+            }
+            array.elements().next()?;
+        }
+    }
+    Some(types)
+}
+
+fn add_type(operand: Value<'_>, types: &mut Types) -> Option<()> {
+    use ElementType as T;
+    let kind = match (operand.as_str(), integer(operand)) {
+        (Some("number"), _) => {
+            for kind in [T::Int32, T::Int64, T::Double, T::Decimal128] {
+                types.insert(kind);
+            }
+            return Some(());
+        }
+        (Some(alias), _) => TYPE_ALIASES.iter().find(|(_, name)| *name == alias)?.0,
+        (None, Some(-1)) => T::MinKey,
+        (None, Some(code @ 1..=127)) => T::from(u8::try_from(code).ok()?)?,
+        (None, _) => return None,
+    };
+    types.insert(kind);
+    Some(())
+}
+
+/// Returns what is a whole number in every type that the server takes here.
+fn integer(operand: Value<'_>) -> Option<i64> {
+    match Number::of(operand)? {
+        Number::Integer(integer) => Some(integer),
+        number @ Number::Double(double) => number
+            .truncated()
+            .filter(|integer| *integer as f64 == double),
+        Number::Decimal(_) => None,
+    }
+}
+
+fn modulo(operand: Value<'_>) -> Option<Test> {
+    let mut numbers = array(operand)?.elements().map(|(_, value)| integer(value));
+    let (divisor, remainder) = (numbers.next()??, numbers.next()??);
+    (divisor != 0 && numbers.next().is_none()).then_some(Test::Modulo { divisor, remainder })
+}
+
+fn size(operand: Value<'_>) -> Option<usize> {
+    usize::try_from(i32::try_from(integer(operand)?).ok()?).ok()
+}
+
+fn bits(expects: Expects, operand: Value<'_>) -> Option<Test> {
+    let mut bits: Vec<u32> = Vec::new();
+    if let Some(array) = array(operand) {
+        for (_, value) in array.elements() {
+            let bit = u32::try_from(integer(value)?).ok()?;
+            bits.push(bit);
+        }
+    } else if let Some((_, content)) = operand.binary() {
+        let end = u32::try_from(content.len()).ok()?.checked_mul(8)?;
+        bits.extend((0..end).filter(|bit| content[*bit as usize / 8] >> (bit % 8) & 1 == 1));
+    } else {
+        let mask = integer(operand).filter(|mask| *mask >= 0)?;
+        bits.extend((0..63).filter(|bit| mask >> bit & 1 == 1));
+    }
+    bits.sort_unstable();
+    bits.dedup();
+    let bits = Bits(bits.into());
+    Some(Test::Bits { bits, expects })
+}
+
+fn refuse(what: &str, place: impl Into<String>) -> Unsupported {
+    Unsupported {
+        what: what.to_owned(),
+        place: place.into(),
+    }
+}
+
+fn refuse_in(what: &str, path: Option<&Path>) -> Unsupported {
+    refuse(what, path.map(Path::to_string).unwrap_or_default())
+}
+
+fn refuse_name(name: &[u8], path: Option<&Path>) -> Unsupported {
+    refuse_in(&String::from_utf8_lossy(name), path)
+}
+
+const TYPE_ALIASES: [(ElementType, &str); 21] = [
+    (ElementType::Double, "double"),
+    (ElementType::String, "string"),
+    (ElementType::EmbeddedDocument, "object"),
+    (ElementType::Array, "array"),
+    (ElementType::Binary, "binData"),
+    (ElementType::Undefined, "undefined"),
+    (ElementType::ObjectId, "objectId"),
+    (ElementType::Boolean, "bool"),
+    (ElementType::DateTime, "date"),
+    (ElementType::Null, "null"),
+    (ElementType::RegularExpression, "regex"),
+    (ElementType::DbPointer, "dbPointer"),
+    (ElementType::JavaScriptCode, "javascript"),
+    (ElementType::Symbol, "symbol"),
+    (ElementType::JavaScriptCodeWithScope, "javascriptWithScope"),
+    (ElementType::Int32, "int"),
+    (ElementType::Timestamp, "timestamp"),
+    (ElementType::Int64, "long"),
+    (ElementType::Decimal128, "decimal"),
+    (ElementType::MinKey, "minKey"),
+    (ElementType::MaxKey, "maxKey"),
+];
+
+/// The server allows 100 levels of a filter.
+const DEPTH_MAX: usize = 50;
+/// The server allows 180 or so levels of a document.
+const OPERAND_DEPTH_MAX: usize = 100;
+const FILTER_BYTES_MAX: usize = 4 << 20;
+/// Conditions and list items of a filter.
+const NODES_MAX: usize = 200_000;
