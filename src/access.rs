@@ -83,6 +83,12 @@ pub struct Access {
     mounts: Mounts,
 }
 
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
 impl Access {
     /// Starts without permissions: only the root role is let in until [`Access::replace_permissions`] is called.
     pub fn new(settings: AccessSettings, users: Arc<dyn Users>) -> Self {

@@ -4,7 +4,7 @@
 //! are, and the subscription itself. The steps are RESTHeart's, in its order (compat section 6.2).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bson::Timestamp;
 use http::{Method, StatusCode};
@@ -17,15 +17,14 @@ use crate::engine::{self, Engine, Subscription};
 use crate::front::feeds::{Feeds, NoFeed};
 use crate::front::live::{LiveSession, Registered};
 use crate::front::metadata::{Metadata, PROPERTIES, RESERVED_DATABASES};
-use crate::front::parameters::{check_paging, check_rest, check_session, value};
+use crate::front::parameters::{check_paging, check_rest, check_session, value, variable_refusal};
 use crate::front::refusal::Refusal;
 use crate::front::route::{Address, Asks};
 use crate::mongo::client::Clock;
 use crate::mongo::{MongoError, Namespace, ResumeToken};
 use crate::notation::shell;
-use crate::streams::{
-    BindError, BindRequest, BoundPipeline, Catalog, Definition, DefinitionError, Variables, pipeline,
-};
+use crate::streams::variables::read_avars;
+use crate::streams::{BindError, BindRequest, BoundPipeline, Caller, Definition, DefinitionError, pipeline};
 use crate::wire::JsonMode;
 
 /// Refused because neither transport was asked for.
@@ -49,6 +48,8 @@ pub struct AdmissionSettings {
     pub outbox_bytes: usize,
     /// Bytes of `avars` in a request.
     pub avars_bytes: usize,
+    /// The databases in which permissions and users are kept.
+    pub rests_on: Vec<String>,
     /// Where users are kept, and the property that is never shown.
     pub users: Option<(Namespace, String)>,
 }
@@ -114,19 +115,23 @@ impl Admission {
             return Err(Refusal::said(StatusCode::BAD_REQUEST, message));
         }
         // RESTHeart fails on this before it asks who it is.
-        let variables = Variables::from_query(&head.query);
-        if let Err(BindError::AvarsNotObject { exception, message }) = &variables {
-            return Err(Refusal::Failed { exception: (exception.clone(), message.clone()) });
+        let variables = read_avars(&head.query).map_err(|error| variable_refusal(&error));
+        if let Err(failed @ Refusal::Failed { .. }) = variables {
+            return Err(failed);
         }
         let method = head.method.clone();
         let query = head.query.clone();
         let headers = head.headers.clone();
         let challenge = !headers.contains_key("No-Auth-Challenge") && value(&query, "noauthchallenge").is_none();
+        // Permissions and users are known only while their feeds live: fail closed.
+        for database in &self.settings.rests_on {
+            self.feeds.of(database).await.map_err(no_feed)?;
+        }
         let grant = self.metadata.access().decide(head).await.map_err(|denied| refusal(denied, challenge))?;
 
         check_names(address)?;
         check_paging(&query)?;
-        variables.map_err(bind_refusal)?;
+        variables?;
         check_rest(&query)?;
         let namespace = Namespace::new(address.database(), address.collection());
         let uri = address.stream();
@@ -225,7 +230,8 @@ impl Admission {
     ) -> Result<(Arc<Definition>, Timestamp), Refusal> {
         self.feeds.of(&namespace.database).await.map_err(no_feed)?;
         let catalog = self.metadata.catalog();
-        let is_unknown = match (catalog.find(&namespace.database, &namespace.collection), uri) {
+        let find = || catalog.find(&namespace.database, &namespace.collection).filter(|entry| entry.exists);
+        let is_unknown = match (find(), uri) {
             (None, _) => true,
             (Some(entry), Some(uri)) => matches!(entry.definitions.find(uri), Err(DefinitionError::Unknown)),
             (Some(_), None) => false,
@@ -233,7 +239,7 @@ impl Admission {
         if is_unknown {
             self.metadata.ask(namespace).await.map_err(unavailable)?;
         }
-        let entry = catalog.find(&namespace.database, &namespace.collection);
+        let entry = find();
         if entry.is_none() && !self.metadata.collection_exists(namespace).await.map_err(unavailable)? {
             let message = format!("Collection '{}' does not exist", namespace.collection);
             return Err(Refusal::said(StatusCode::NOT_FOUND, message));
@@ -263,14 +269,13 @@ impl Admission {
     ) -> Result<BoundPipeline, Refusal> {
         let request = BindRequest {
             query,
-            principal: grant.principal.as_deref(),
-            permission: grant.permission.as_deref(),
-            is_root: grant.is_root(),
+            caller: caller(grant),
+            database: &namespace.database,
+            collection: &namespace.collection,
             notify_when_unbound_refuses: self.settings.notify_when_unbound_refuses,
             enforce_read_filter: self.settings.enforce_read_filter,
-            database: &namespace.database,
         };
-        let mut bound = pipeline::bind(definition, &request).map_err(bind_refusal)?;
+        let mut bound = pipeline::bind(definition, &request).map_err(|error| bind_refusal(&error))?;
         if let Some((users, password)) = &self.settings.users
             && users == namespace
         {
@@ -387,8 +392,36 @@ fn public(error: &MongoError) -> String {
     }
 }
 
-fn bind_refusal(error: BindError) -> Refusal {
-    let _ = (&error, Duration::ZERO);
-    let _: Option<&Catalog> = None;
-    Refusal::said(StatusCode::BAD_REQUEST, error.to_string())
+fn bind_refusal(error: &BindError) -> Refusal {
+    let status = match error {
+        BindError::Variables(error) => return variable_refusal(error),
+        BindError::Unbound(_) | BindError::Operator(_) => StatusCode::BAD_REQUEST,
+        BindError::Screen(_) => StatusCode::FORBIDDEN,
+        BindError::Malformed(_)
+        | BindError::Stage { .. }
+        | BindError::ReadFilter(_)
+        | BindError::Projection(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refusal::said(status, error.to_string())
+}
+
+/// Who asks, and what the permission says, in the words of `streams`.
+fn caller(grant: &Grant) -> Caller<'_> {
+    let principal = grant.principal.as_deref();
+    let mongo = grant.permission.as_deref().map(|permission| &permission.mongo);
+    let all = grant.is_root();
+    Caller {
+        name: principal.map(|principal| principal.name.as_str()),
+        roles: principal.map_or(&[], |principal| &principal.roles),
+        properties: principal.and_then(|principal| principal.properties.as_ref()),
+        is_root: all,
+        allow_management_requests: mongo.map_or(all, |mongo| mongo.allow_management_requests),
+        allow_bulk_patch: mongo.map_or(all, |mongo| mongo.allow_bulk_patch),
+        allow_bulk_delete: mongo.map_or(all, |mongo| mongo.allow_bulk_delete),
+        allow_write_mode: mongo.map_or(all, |mongo| mongo.allow_write_mode),
+        read_filter: mongo.and_then(|mongo| mongo.read_filter.as_ref()),
+        write_filter: mongo.and_then(|mongo| mongo.write_filter.as_ref()),
+        merge_request: mongo.and_then(|mongo| mongo.merge_request.as_ref()),
+        project_response: mongo.and_then(|mongo| mongo.project_response.as_ref()),
+    }
 }

@@ -7,9 +7,9 @@ use http::StatusCode;
 
 use crate::front::refusal::Refusal;
 use crate::notation::shell;
+use crate::streams::VariableError;
+use crate::streams::variables::Paging;
 
-/// The largest page that may be asked for.
-const PAGESIZE_MAX: i64 = 1000;
 /// The representations that the parameter `hal` may name.
 const HAL_MODES: [&str; 4] = ["FULL", "F", "COMPACT", "C"];
 
@@ -18,14 +18,7 @@ const HAL_MODES: [&str; 4] = ["FULL", "F", "COMPACT", "C"];
 /// # Errors
 /// The refusal.
 pub fn check_paging(query: &[(String, String)]) -> Result<(), Refusal> {
-    let pagesize = number(query, "pagesize")?;
-    if pagesize.is_some_and(|pagesize| !(0..=PAGESIZE_MAX).contains(&pagesize)) {
-        return Err(bad("illegal pagesize parameter, pagesize must be >= 0 and <= 1000"));
-    }
-    let page = number(query, "page")?;
-    if page.is_some_and(|page| page < 1) {
-        return Err(bad("illegal page parameter, it is < 1"));
-    }
+    Paging::read(query).map_err(|error| variable_refusal(&error))?;
     document(query, "keys")?;
     document(query, "filter")
 }
@@ -60,18 +53,14 @@ pub fn value<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
 }
 
-fn number(query: &[(String, String)], name: &str) -> Result<Option<i64>, Refusal> {
-    let Some(text) = value(query, name) else { return Ok(None) };
-    match text.parse::<i32>() {
-        Ok(number) => Ok(Some(number.into())),
-        Err(_) => Err(Refusal::Said {
-            status: StatusCode::BAD_REQUEST,
-            message: format!("illegal {name} parameter, it is not a number"),
-            exception: Some((
-                "java.lang.NumberFormatException".to_owned(),
-                format!("For input string: \"{text}\""),
-            )),
-        }),
+/// What is answered to illegal variables: RESTHeart fails on `avars` that is no object before it knows the service.
+pub fn variable_refusal(error: &VariableError) -> Refusal {
+    let exception = error.exception().map(|(class, text)| (class.to_owned(), text));
+    match (error, exception) {
+        (VariableError::AvarsNotObject { .. }, Some(exception)) => Refusal::Failed { exception },
+        (_, exception) => {
+            Refusal::Said { status: StatusCode::BAD_REQUEST, message: error.to_string(), exception }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `@user.x`, `%USER`, `@now`, `@qparams['n']` and the like in the filters of a permission, replaced by values.
 //!
 //! Only a string that is such a name as a whole is replaced, and by a value: it is never put into text, and never
-//! becomes an operator or, inside `$expr`, a field path. What a name stands for but does not exist is null.
+//! becomes an operator or, inside `$expr`, a field path. What a user, a permission or the query lacks is null.
 //!
 //! Source: `restheart-compat.md` section 9.5, last part.
 
@@ -23,7 +23,7 @@ pub struct Values<'a> {
     pub user: Option<&'a Document>,
     /// The query's parameters, decoded.
     pub query: &'a [(String, String)],
-    /// What `@request` is; a filter that asks for it without is refused.
+    /// What `@request` is; a filter that asks for what it lacks is refused.
     pub request: Option<&'a Document>,
     /// What `@mongoPermissions` is.
     pub permissions: Option<&'a Document>,
@@ -97,10 +97,8 @@ impl Values<'_> {
                         .and_then(|user| walk(user, path))
                         .map_or(Bson::Null, as_json_numbers)
                 } else if let Some(path) = name(text, "@request") {
-                    let request = self
-                        .request
-                        .ok_or_else(|| ValueError::NoValue(text.to_owned()))?;
-                    walk(request, path).unwrap_or(Bson::Null)
+                    let found = self.request.and_then(|request| walk(request, path));
+                    found.ok_or_else(|| ValueError::NoValue(text.to_owned()))?
                 } else if let Some(path) = name(text, "@mongoPermissions") {
                     self.permissions
                         .and_then(|permissions| walk(permissions, path))

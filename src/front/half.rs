@@ -1,17 +1,16 @@
 //! The streams half: from a request for a stream to a session on its socket.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
-use serde_json::json;
 use tokio::time::Instant;
 
 use crate::access::RequestHead;
 use crate::delivery::Ending;
-use crate::engine::plan::{Framing, Served, serve};
+use crate::engine::plan::Framing;
 use crate::front::admission::{Admission, Admitted};
 use crate::front::feeds::Feeds;
 use crate::front::freshness::Freshness;
@@ -23,7 +22,6 @@ use crate::front::route::{Address, Asks, Mounts, accepted_coding};
 use crate::mongo::feed::State;
 use crate::proxy::ProxyBody;
 use crate::session::{self, ContentCoding, SessionSettings, sse, websocket};
-use crate::streams::pipeline;
 use crate::wire::JsonMode;
 
 /// Everything that serves streams.
@@ -108,60 +106,6 @@ impl StreamsHalf {
         refusal.answer(&headers, mode)
     }
 
-    /// What is served and how: for `/streams` and for `check`.
-    pub fn describe(&self) -> serde_json::Value {
-        let catalog = self.metadata().catalog();
-        let sessions = self.metadata().live().all();
-        let mut streams = Vec::new();
-        for feed in self.feeds().all() {
-            for (database, collection) in catalog.all().into_iter().filter(|(name, _)| feed.scope().spans(name)) {
-                let Some(entry) = catalog.find(&database, &collection) else { continue };
-                for (uri, definition) in entry.definitions.entries() {
-                    let open = sessions.iter().filter(|session| {
-                        *session.namespace.database == *database
-                            && *session.namespace.collection == *collection
-                            && session.definition.uri == uri
-                    });
-                    let (kind, reason) = match definition {
-                        Err(error) => ("broken", Some(error.to_string())),
-                        Ok(definition) => match serve(&pipeline::example(&definition)) {
-                            Served::Shared(_) => ("shared", None),
-                            Served::Dedicated { reason } => ("dedicated", Some(reason)),
-                        },
-                    };
-                    streams.push(json!({
-                        "database": database, "collection": collection, "uri": uri, "kind": kind,
-                        "reason": reason, "sessions": open.count(),
-                        "path": self.mounts.path_of(&database, &collection).map(|path| format!("{path}/_streams/{uri}")),
-                    }));
-                }
-            }
-        }
-        let feeds: Vec<_> = self.feeds().all().iter().map(|feed| self.describe_feed(feed)).collect();
-        json!({
-            "streams": streams, "feeds": feeds, "sessions": sessions.len(),
-            "cursors": { "feed": feeds.len(), "dedicated": self.admission.engine.dedicated_cursors() },
-        })
-    }
-
-    fn describe_feed(&self, feed: &crate::mongo::feed::Feed) -> serde_json::Value {
-        let position = feed.position().borrow().clone();
-        let lag = position.as_ref().map(|token| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            now.saturating_sub(Duration::from_secs(token.time().time.into())).as_secs()
-        });
-        let (state, reason) = match feed.state() {
-            State::Opening => ("opening", None),
-            State::Live => ("live", None),
-            State::Down(error) => ("down", Some(error.to_string())),
-        };
-        json!({
-            "scope": feed.scope().to_string(), "state": state, "reason": reason,
-            "position": position.as_ref().map(crate::mongo::ResumeToken::as_str),
-            "seconds_since_last_position": lag, "ring_bytes": feed.ring().bytes(),
-        })
-    }
-
     /// What keeps streams from being served now.
     pub fn not_ready(&self) -> Vec<String> {
         let down = |feed: &Arc<crate::mongo::feed::Feed>| match feed.state() {
@@ -220,7 +164,7 @@ impl StreamsHalf {
         if self.access_log {
             tracing::info!(
                 target: "access",
-                request.id = id.to_str().unwrap_or_default(),
+                request_id = id.to_str().unwrap_or_default(),
                 stream = stream,
                 closed = session::close::label(closed.by),
                 frames = closed.frames,
