@@ -216,7 +216,10 @@ watch() {
     curl -sSN -D "$WORK/head" -H 'Accept: text/event-stream' "$BASE/messages/_streams/all" >"$WORK/frames" 2>"$WORK/watch.log" &
     WATCH_PID=$!
     disown "$SHOW_PID" "$WATCH_PID"
-    wait_for_line "$WORK/head" '^HTTP/1.1 200' "$WATCH_PID" 10 || die "The stream did not open: $(cat "$WORK/head" "$WORK/watch.log")"
+    if ! wait_for_line "$WORK/head" '^HTTP/1.1 200' "$WATCH_PID" 10; then
+        cat "$WORK/watch.log" >&2
+        die "The stream did not open: $(curl -sS -i -m 5 -H 'Accept: text/event-stream' "$BASE/messages/_streams/all")"
+    fi
     curl -sS -o /dev/null -u admin:secret -H 'Content-Type: application/json' \
         -d '{"message": "hello from the quick start", "name": "quickstart"}' "$BASE/messages"
     stay
