@@ -14,8 +14,10 @@ pub mod screen;
 pub mod variables;
 
 mod java;
+#[cfg(test)]
+mod testing;
 
 pub use catalog::{Catalog, Change, Entry, StaticStream};
 pub use definition::{CollectionDefinitions, Definition, DefinitionError};
 pub use pipeline::{BindError, BindRequest, BoundPipeline, bind};
-pub use variables::{Caller, VariableError};
+pub use variables::{Caller, VariableError, Variables};

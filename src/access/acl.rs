@@ -35,13 +35,17 @@ impl Permissions {
         let mut permissions = Self::default();
         let mut entries = Vec::new();
         for document in documents {
-            match Entry::parse(&document) {
-                Ok((entry, problem)) => {
-                    permissions.problems.extend(problem);
-                    entries.push(Arc::new(entry));
-                }
-                Err(problem) => permissions.problems.push(problem),
+            let parsed = Entry::parse(&document);
+            let reason = parsed
+                .as_ref()
+                .map_or_else(|reason| Some(reason.clone()), |entry| entry.broken.clone());
+            if let Some(reason) = reason {
+                permissions.problems.push(Problem {
+                    id: permission::id_of(&document),
+                    reason,
+                });
             }
+            entries.extend(parsed.ok().map(Arc::new));
         }
         entries.sort_by(|one, two| tried_before(one, two));
         for entry in entries {

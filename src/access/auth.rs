@@ -10,6 +10,8 @@ mod basic;
 mod cookie;
 mod jwt;
 mod password;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::sync::Arc;
@@ -29,7 +31,6 @@ use basic::BasicCredentials;
 use users::UserRealm;
 
 /// A principal, and the stored record it was compared with.
-#[derive(Debug)]
 pub(crate) struct Authenticated {
     pub(crate) principal: Principal,
     pub(crate) record: Option<Arc<Document>>,
@@ -80,7 +81,7 @@ impl Authenticator {
                 }));
             }
             if let Some(realm) = &self.realm
-                && let Some(found) = realm.authenticate(&credentials).await?
+                && let Some(found) = realm.authenticate(&credentials, head.peer.ip()).await?
             {
                 return Ok(Some(found));
             }

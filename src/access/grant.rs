@@ -10,7 +10,7 @@ use crate::access::request::RequestHead;
 
 /// A request was let in. The grant is alive: [`super::Access::recheck`] and [`super::Access::recheck_user`] say whether it
 /// still holds.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Grant {
     /// Who it was; none for those who have not proved who they are.
     pub principal: Option<Arc<Principal>>,
@@ -19,6 +19,18 @@ pub struct Grant {
     pub(super) head: Arc<RequestHead>,
     /// The user's stored record that the credentials were compared with; none where no record was read.
     pub(super) record: Option<Arc<Document>>,
+}
+
+/// Without the head and the record, which hold credentials.
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.principal.as_ref().map(|principal| &principal.name);
+        let permission = self.permission.as_ref().map(|permission| &permission.id);
+        f.debug_struct("Grant")
+            .field("principal", &name)
+            .field("permission", &permission)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Grant {
@@ -32,17 +44,20 @@ impl Grant {
         &self.head
     }
 
-    /// Whether it rests on the stored record of that user, now being `record`, otherwise than it was.
+    /// Whether it rests on the stored record of that user, now being `record`, otherwise than it was. The user may be named
+    /// as he logs in, or by the record's `_id`.
     pub(super) fn rests_on_another(&self, name: &str, record: Option<&Document>) -> bool {
-        let Some(principal) = self
-            .principal
-            .as_ref()
-            .filter(|principal| principal.name == name)
-        else {
+        let Some(principal) = &self.principal else {
             return false;
         };
+        let rested_on = self.record.as_deref();
+        let is_named =
+            rested_on.is_some_and(|rested_on| rested_on.get_str("_id").is_ok_and(|id| id == name));
+        if principal.name != name && !is_named {
+            return false;
+        }
         match principal.mechanism {
-            Mechanism::Basic => self.record.as_deref() != record,
+            Mechanism::Basic => rested_on != record,
             // A token does not say how the record was: whatever changed in it ends what the token opened.
             Mechanism::BasicToken | Mechanism::Jwt => true,
         }

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 ///
 /// [`RequestHead::decode_path`] and [`RequestHead::decode_query`] make the decoded fields, so that all who build a head
 /// decode alike.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestHead {
     /// The method.
     pub method: Method,
@@ -29,6 +29,17 @@ pub struct RequestHead {
     pub local: SocketAddr,
     /// `http` or `https`: what was spoken on this very connection.
     pub scheme: &'static str,
+}
+
+/// Without the headers and the query, which hold credentials and variables.
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", &self.method)
+            .field("raw_path", &self.raw_path)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RequestHead {

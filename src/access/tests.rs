@@ -1,1 +1,5 @@
+//! Tests at the door of `access`.
 
+mod golden;
+mod live;
+mod support;

@@ -28,7 +28,7 @@ pub(super) async fn on_request(mut running: Config, file: PathBuf, wishes: Reloa
                 Err(error) => tracing::error!(%error, "log.level not changed"),
             }
         }
-        let waiting = sections_that_differ(&running, &read);
+        let waiting = running.differing_sections(&read);
         match waiting.as_slice() {
             [] => tracing::info!("configuration reloaded"),
             sections => tracing::warn!(
@@ -37,20 +37,4 @@ pub(super) async fn on_request(mut running: Config, file: PathBuf, wishes: Reloa
             ),
         }
     }
-}
-
-fn sections_that_differ(running: &Config, read: &Config) -> Vec<&'static str> {
-    let mut sections = Vec::new();
-    let mut compare = |name, differs: bool| {
-        if differs {
-            sections.push(name);
-        }
-    };
-    compare("[server]", running.server != read.server);
-    compare("[upstream]", running.upstream != read.upstream);
-    compare("[streams], [mongodb], [auth], [acl], [[stream]]", running.streams != read.streams);
-    compare("[log]", running.log != read.log);
-    compare("[limits]", running.limits != read.limits);
-    compare("[admin]", running.admin != read.admin);
-    sections
 }

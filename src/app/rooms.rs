@@ -188,10 +188,12 @@ fn access(config: &Config, streams: &Streams, users: Option<Arc<Lookup>>) -> Res
                 config::JwtAlgorithm::Rs512 => JwtAlgorithm::Rs512,
             };
             let settings = JwtSettings {
-                issuer: (!jwt.issuer.is_empty()).then(|| jwt.issuer.clone()),
+                issuer: jwt.issuer.clone(),
                 audience: jwt.audience.clone(),
                 name_claim: jwt.username_claim.clone(),
                 roles_claim: jwt.roles_claim.clone(),
+                fixed_roles: jwt.fixed_roles.clone(),
+                base64_encoded: jwt.base64_encoded,
                 ..JwtSettings::new(jwt.key.reveal(), algorithm)
             };
             Some(JwtVerifier::new(settings)?)
@@ -207,10 +209,16 @@ fn access(config: &Config, streams: &Streams, users: Option<Arc<Lookup>>) -> Res
         }),
         passwords: PasswordSettings {
             concurrent: config.limits.bcrypt_concurrency,
-            remembered_max: config.limits.users_remembered,
+            remembered_max: config.limits.passwords_remembered,
+            remembered_for: streams
+                .auth
+                .mongo
+                .as_ref()
+                .map_or(Duration::ZERO, |users| users.remember_passwords),
             ..PasswordSettings::default()
         },
         jwt,
+        cookie_name: streams.auth.cookie.clone(),
         root_role: streams.acl.as_ref().and_then(|acl| acl.root_role.clone()),
         mounts: streams
             .mongodb

@@ -61,6 +61,12 @@ pub struct Catalog {
 /// Shared between snapshots, so that a change copies one database only.
 type Database = Arc<HashMap<String, Arc<Entry>>>;
 
+impl Default for Catalog {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
 impl Catalog {
     /// Returns a catalog that knows the streams of the configuration only.
     pub fn new(configured: impl IntoIterator<Item = StaticStream>) -> Self {

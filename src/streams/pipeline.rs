@@ -15,8 +15,9 @@ mod tests;
 use bson::{Bson, Document, doc};
 
 use crate::{
+    access::{Permission, Principal},
     notation::{
-        template::{self, TemplateError},
+        template::{self, Bound, TemplateError},
         values::ValueError,
     },
     wire::Veil,
@@ -34,8 +35,12 @@ use super::{
 pub struct BindRequest<'a> {
     /// The query's parameters, decoded, in order.
     pub query: &'a [(String, String)],
-    /// Who asks, and what the permission says.
-    pub caller: Caller<'a>,
+    /// Who asks; none for a stranger.
+    pub principal: Option<&'a Principal>,
+    /// The permission that let them in; none for the root role.
+    pub permission: Option<&'a Permission>,
+    /// Whether they have the root role: nothing is filtered then.
+    pub is_root: bool,
     /// The collection's database.
     pub database: &'a str,
     /// The collection.
@@ -44,6 +49,16 @@ pub struct BindRequest<'a> {
     pub notify_when_unbound_refuses: bool,
     /// Whether the permission's read filter and hidden fields are applied; RESTHeart does neither.
     pub enforce_read_filter: bool,
+}
+
+impl<'a> BindRequest<'a> {
+    fn caller(&self) -> Caller<'a> {
+        Caller {
+            principal: self.principal,
+            permission: self.permission,
+            is_root: self.is_root,
+        }
+    }
 }
 
 /// A pipeline with nothing left to bind.
@@ -93,6 +108,22 @@ pub enum BindError {
     Projection(String),
 }
 
+impl BindError {
+    /// Returns the exception that RESTHeart names in the body beside the message.
+    pub fn exception(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Variables(error) => error.exception(),
+            Self::Unbound(_)
+            | Self::Operator(_)
+            | Self::Malformed(_)
+            | Self::Stage { .. }
+            | Self::Screen(_)
+            | Self::ReadFilter(_)
+            | Self::Projection(_) => None,
+        }
+    }
+}
+
 impl From<TemplateError> for BindError {
     fn from(error: TemplateError) -> Self {
         match error {
@@ -115,21 +146,24 @@ pub fn bind(
 ) -> Result<BoundPipeline, BindError> {
     let BindRequest {
         query,
-        caller,
         database,
         collection,
         ..
     } = *request;
+    let caller = request.caller();
     let variables = Variables::collect(query, &caller, database, collection)?;
     let mut stages = resolve(&definition.stages, &variables)?;
     screen::check(&stages)?;
     check_allowed(&stages)?;
     let mut veil = Veil::default();
-    if request.enforce_read_filter && !caller.is_root {
-        if let Some(projection) = caller.project_response {
+    let rights = request
+        .permission
+        .filter(|_| request.enforce_read_filter && !request.is_root);
+    if let Some(rights) = rights.map(|permission| &permission.mongo) {
+        if let Some(projection) = &rights.project_response {
             veil = projection::veil(projection).map_err(BindError::Projection)?;
         }
-        if let Some(filter) = caller.read_filter {
+        if let Some(filter) = &rights.read_filter {
             stages.insert(0, front(definition, filter, request)?);
             // The document that is judged may be a later state than the event's own: its changes are not shown.
             veil.update_description = false;
@@ -143,18 +177,57 @@ pub fn bind(
     })
 }
 
+/// Returns the pipeline of `definition` as some request may make it, to see how it would be served: every optional stage
+/// is there, and each variable without default is a string. No permission limits it.
+///
+/// # Errors
+/// [`BindError`], where every request would be refused for the definition's own sake.
+pub fn example(definition: &Definition) -> Result<BoundPipeline, BindError> {
+    let stages = resolve_with(&definition.stages, &|_| true, &|name| {
+        // Injected filters stand where a document has to stand.
+        if name.starts_with("@mongoPermissions") {
+            return Some(Bound {
+                value: Bson::Document(Document::new()),
+                is_trusted: true,
+            });
+        }
+        Some(Bound {
+            value: Bson::from("example"),
+            is_trusted: false,
+        })
+    })?;
+    screen::check(&stages)?;
+    check_allowed(&stages)?;
+    let notify = definition
+        .notify_when
+        .as_ref()
+        .map(|condition| doc! { &condition.path: "example" });
+    Ok(BoundPipeline {
+        stages,
+        notify,
+        veil: Veil::default(),
+    })
+}
+
 /// Resolves `$ifvar` in all stages, then `$var`. A stage that is no document then is dropped, as RESTHeart does.
 fn resolve(stages: &[Document], variables: &Variables) -> Result<Vec<Document>, BindError> {
-    let bound = |name: &str| variables.get(name);
+    resolve_with(stages, &|name| variables.get(name).is_some(), &|name| {
+        variables.get(name)
+    })
+}
+
+fn resolve_with(
+    stages: &[Document],
+    is_bound: &dyn Fn(&str) -> bool,
+    bound: &dyn Fn(&str) -> Option<Bound>,
+) -> Result<Vec<Document>, BindError> {
     let mut chosen = Vec::with_capacity(stages.len());
     for stage in stages {
-        chosen.extend(
-            optional::choose(stage, &|name| bound(name).is_some()).map_err(BindError::Malformed)?,
-        );
+        chosen.extend(optional::choose(stage, is_bound).map_err(BindError::Malformed)?);
     }
     let mut resolved = Vec::with_capacity(chosen.len() + 1);
     for stage in chosen {
-        if let Bson::Document(stage) = template::interpolate(&stage, &bound)? {
+        if let Bson::Document(stage) = template::interpolate(&stage, bound)? {
             resolved.push(stage);
         }
     }
@@ -208,11 +281,11 @@ fn front(
 ) -> Result<Document, BindError> {
     let BindRequest {
         query,
-        caller,
         database,
         collection,
         ..
     } = *request;
+    let caller = request.caller();
     let filter = variables::resolve_filter(stored, query, &caller, database, collection).map_err(
         |error| {
             let (ValueError::NoValue(_) | ValueError::Operator(_)) = &error;

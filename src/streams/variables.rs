@@ -12,6 +12,7 @@ mod tests;
 use bson::{Bson, DateTime, Document, doc};
 
 use crate::{
+    access::{MongoPermissions, Permission, Principal},
     notation::{
         escape, shell,
         template::{self, Bound},
@@ -20,33 +21,35 @@ use crate::{
     streams::java,
 };
 
-/// Who asks, and what their permission says: what is injected comes from here.
+/// Who asks, and what the permission says: what is injected comes from here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller<'a> {
-    /// The user's name; none for a stranger.
-    pub name: Option<&'a str>,
-    /// The user's roles.
-    pub roles: &'a [String],
-    /// What `@user` is.
-    pub properties: Option<&'a Document>,
-    /// Whether the user has the root role: all is allowed, nothing is filtered.
+    /// Who it is; none for a stranger.
+    pub principal: Option<&'a Principal>,
+    /// The permission that let them in; none for the root role.
+    pub permission: Option<&'a Permission>,
+    /// Whether they have the root role: all is allowed, nothing is filtered.
     pub is_root: bool,
-    /// `allowManagementRequests` of the permission.
-    pub allow_management_requests: bool,
-    /// `allowBulkPatch` of the permission.
-    pub allow_bulk_patch: bool,
-    /// `allowBulkDelete` of the permission.
-    pub allow_bulk_delete: bool,
-    /// `allowWriteMode` of the permission.
-    pub allow_write_mode: bool,
-    /// `readFilter` of the permission, as stored.
-    pub read_filter: Option<&'a Document>,
-    /// `writeFilter` of the permission, as stored.
-    pub write_filter: Option<&'a Document>,
-    /// `mergeRequest` of the permission, as stored.
-    pub merge_request: Option<&'a Document>,
-    /// `projectResponse` of the permission, as stored.
-    pub project_response: Option<&'a Document>,
+}
+
+impl<'a> Caller<'a> {
+    fn properties(&self) -> Option<&'a Document> {
+        self.principal
+            .and_then(|principal| principal.properties.as_ref())
+    }
+
+    fn name(&self) -> Option<&'a str> {
+        self.principal.map(|principal| principal.name.as_str())
+    }
+
+    /// Returns what the permission says of the data; nothing is allowed where it says nothing.
+    fn rights(&self) -> MongoPermissions {
+        match self.permission {
+            _ if self.is_root => MongoPermissions::all(),
+            Some(permission) => permission.mongo.clone(),
+            None => MongoPermissions::default(),
+        }
+    }
 }
 
 /// What is wrong with the variables of a request. All but [`VariableError::AvarsNotObject`] are 400 in RESTHeart.
@@ -235,45 +238,37 @@ fn inject(
     collection: &str,
     paging: Paging,
 ) -> Document {
+    let rights = caller.rights();
     let mut injected = doc! {
         "@page": paging.page,
         "@pagesize": paging.page_size,
         "@limit": paging.page_size,
         "@skip": paging.page_size.saturating_mul(paging.page.saturating_sub(1)),
-        "@mongoPermissions": permissions(caller),
-        "@mongoPermissions.projectResponse": caller.project_response.cloned(),
+        // Filters in it stay as they are stored.
+        "@mongoPermissions": rights.variable(escape::escape_keys),
+        "@mongoPermissions.projectResponse": rights.project_response.clone(),
     };
     let filters = [
-        ("@mongoPermissions.mergeRequest", caller.merge_request),
-        ("@mongoPermissions.readFilter", caller.read_filter),
-        ("@mongoPermissions.writeFilter", caller.write_filter),
+        ("@mongoPermissions.mergeRequest", &rights.merge_request),
+        ("@mongoPermissions.readFilter", &rights.read_filter),
+        ("@mongoPermissions.writeFilter", &rights.write_filter),
     ];
     for (name, filter) in filters {
-        match filter.map(|filter| resolve_filter(filter, query, caller, database, collection)) {
+        let filter = filter
+            .as_ref()
+            .map(|filter| resolve_filter(filter, query, caller, database, collection));
+        match filter {
             None => drop(injected.insert(name, Bson::Null)),
             Some(Ok(filter)) => drop(injected.insert(name, filter)),
             // What has no value stays unbound; a read filter is refused where it has to be applied.
             Some(Err(_)) => (),
         }
     }
-    injected.insert("@user", caller.properties.cloned());
-    for (name, value) in caller.properties.into_iter().flatten() {
+    injected.insert("@user", caller.properties().cloned());
+    for (name, value) in caller.properties().into_iter().flatten() {
         injected.insert(format!("@user.{name}"), value);
     }
     injected
-}
-
-/// What `@mongoPermissions` is, in RESTHeart's order; filters as they are stored.
-fn permissions(caller: &Caller<'_>) -> Document {
-    let filter = |filter: Option<&Document>| filter.map(escape::escape_keys);
-    doc! {
-        "allowManagementRequests": caller.is_root || caller.allow_management_requests,
-        "allowWriteMode": caller.is_root || caller.allow_write_mode,
-        "allowBulkPatch": caller.is_root || caller.allow_bulk_patch,
-        "writeFilter": filter(caller.write_filter),
-        "allowBulkDelete": caller.is_root || caller.allow_bulk_delete,
-        "readFilter": filter(caller.read_filter),
-    }
 }
 
 /// Returns a stored filter of the permission, unescaped and with its names put in.
@@ -285,13 +280,15 @@ pub(super) fn resolve_filter(
     collection: &str,
 ) -> Result<Document, ValueError> {
     let request = doc! {
-        "db": database, "collection": collection, "resourceType": "CHANGE_STREAM", "userName": caller.name,
+        "db": database, "collection": collection, "resourceType": "CHANGE_STREAM", "userName": caller.name(),
     };
-    let permissions = permissions(caller);
+    let permissions = caller.rights().variable(escape::escape_keys);
     let values = Values {
-        user_name: caller.name,
-        roles: caller.roles,
-        user: caller.properties,
+        user_name: caller.name(),
+        roles: caller
+            .principal
+            .map_or(&[], |principal| principal.roles.as_slice()),
+        user: caller.properties(),
         query,
         request: Some(&request),
         permissions: Some(&permissions),

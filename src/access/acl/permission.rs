@@ -1,5 +1,7 @@
 //! One permission, as stored and as understood.
 
+use std::sync::Arc;
+
 use bson::{Bson, Document, doc};
 
 use crate::access::predicate::Predicate;
@@ -43,10 +45,16 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.id, self.reason)
+    }
+}
+
 /// A permission, and when it applies.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) permission: std::sync::Arc<Permission>,
+    pub(crate) permission: Arc<Permission>,
     pub(crate) roles: Vec<String>,
     pub(crate) priority: Option<Bson>,
     pub(crate) predicate: Predicate,
@@ -110,24 +118,18 @@ impl MongoPermissions {
 }
 
 impl Entry {
-    /// Understands a document; a broken `mongo` section is kept, and reported beside.
+    /// Understands a document; a `mongo` section that is not understood is kept as `broken`.
     ///
     /// # Errors
-    /// The document is no permission.
-    pub(crate) fn parse(document: &Document) -> Result<(Self, Option<Problem>), Problem> {
-        let id = document.get("_id").cloned().unwrap_or(Bson::Null);
-        let problem = |reason: String| Problem {
-            id: id.clone(),
-            reason,
-        };
-        let roles = roles(document).map_err(|reason| problem(reason.to_owned()))?;
+    /// Why the document is no permission, for people.
+    pub(crate) fn parse(document: &Document) -> Result<Self, String> {
+        let roles = roles(document)?;
         let text = match document.get("predicate") {
             Some(Bson::String(text)) => text,
-            Some(_) => return Err(problem("predicate is not a string".to_owned())),
-            None => return Err(problem("predicate is missing".to_owned())),
+            Some(_) => return Err("predicate is not a string".to_owned()),
+            None => return Err("predicate is missing".to_owned()),
         };
-        let predicate =
-            Predicate::parse(text).map_err(|error| problem(format!("predicate: {error}")))?;
+        let predicate = Predicate::parse(text).map_err(|error| format!("predicate: {error}"))?;
         let (mongo, broken) = match document.get("mongo") {
             Some(Bson::Document(section)) => match MongoPermissions::parse(section) {
                 Ok(mongo) => (mongo, None),
@@ -136,31 +138,34 @@ impl Entry {
             // Another type is as none. Source: golden `acl`, doc-mongo-string.
             Some(_) | None => (MongoPermissions::default(), None),
         };
-        let report = broken.clone().map(problem);
-        let permission = std::sync::Arc::new(Permission { id, mongo });
-        let priority = document.get("priority").cloned();
-        Ok((
-            Self {
-                permission,
-                roles,
-                priority,
-                predicate,
-                broken,
-            },
-            report,
-        ))
+        let permission = Arc::new(Permission {
+            id: id_of(document),
+            mongo,
+        });
+        Ok(Self {
+            permission,
+            roles,
+            priority: document.get("priority").cloned(),
+            predicate,
+            broken,
+        })
     }
 }
 
-fn roles(document: &Document) -> Result<Vec<String>, &'static str> {
+/// The `_id` of a permission's document.
+pub(super) fn id_of(document: &Document) -> Bson {
+    document.get("_id").cloned().unwrap_or(Bson::Null)
+}
+
+fn roles(document: &Document) -> Result<Vec<String>, String> {
     let Some(Bson::Array(roles)) = document.get("roles") else {
-        return Err("roles is not an array");
+        return Err("roles is not an array".to_owned());
     };
     if roles.is_empty() {
-        return Err("roles is empty");
+        return Err("roles is empty".to_owned());
     }
     let names = roles.iter().map(|role| role.as_str().map(str::to_owned));
     names
         .collect::<Option<_>>()
-        .ok_or("roles holds something that is not a string")
+        .ok_or_else(|| "roles holds something that is not a string".to_owned())
 }

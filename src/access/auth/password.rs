@@ -4,8 +4,10 @@
 //! found right is remembered as a digest under a key of this process, bound to the name and the stored hash: a changed hash
 //! is another digest. A wrong one is never remembered, so it costs what it costs, and an unknown user costs the same.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use super::users::{PasswordKind, Unavailable};
 pub struct PasswordSettings {
     /// How many hashes are computed at once.
     pub concurrent: usize,
-    /// How many logins may wait for that; one more is told to come back.
+    /// How many logins may wait for that, half of them from one address; one more is told to come back.
     pub waiting_max: usize,
     /// How long a login waits.
     pub wait: Duration,
@@ -48,14 +50,21 @@ impl Default for PasswordSettings {
     }
 }
 
+/// Who says he is whom, from where.
+#[derive(Clone, Copy)]
+pub(super) struct Login<'a> {
+    pub(super) name: &'a str,
+    pub(super) password: &'a Zeroizing<String>,
+    pub(super) peer: IpAddr,
+}
+
 pub(super) struct Passwords {
     /// Dies with the process, so that a digest is worth nothing outside it.
     key: Zeroizing<[u8; 32]>,
     remembered: Mutex<LruCache<Digest, Instant>>,
     remembered_for: Duration,
     permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    waiting_max: usize,
+    queue: Queue,
     wait: Duration,
     /// The cost of the last real hash: what an unknown user costs.
     cost: AtomicU32,
@@ -72,8 +81,7 @@ impl Passwords {
             remembered: Mutex::new(LruCache::new(remembered_max)),
             remembered_for: settings.remembered_for,
             permits: Arc::new(Semaphore::new(settings.concurrent.max(1))),
-            waiting: AtomicUsize::new(0),
-            waiting_max: settings.waiting_max,
+            queue: Queue::new(settings.waiting_max),
             wait: settings.wait,
             cost: AtomicU32::new(COST_USUAL),
         }
@@ -85,14 +93,13 @@ impl Passwords {
     /// Too many logins wait, or this one waited too long.
     pub(super) async fn verify(
         &self,
-        name: &str,
+        login: &Login<'_>,
         stored: Option<&str>,
-        password: &Zeroizing<String>,
         kind: PasswordKind,
     ) -> Result<bool, Unavailable> {
         match kind {
-            PasswordKind::Plain => Ok(self.equals(stored, password)),
-            PasswordKind::Bcrypt => self.matches_hash(name, stored, password).await,
+            PasswordKind::Plain => Ok(self.equals(stored, login.password)),
+            PasswordKind::Bcrypt => self.matches_hash(login, stored).await,
         }
     }
 
@@ -106,16 +113,20 @@ impl Passwords {
 
     async fn matches_hash(
         &self,
-        name: &str,
+        login: &Login<'_>,
         stored: Option<&str>,
-        password: &Zeroizing<String>,
     ) -> Result<bool, Unavailable> {
+        let Login {
+            name,
+            password,
+            peer,
+        } = *login;
         let hash = stored.and_then(|stored| usable_hash(name, stored));
         let digest = self.digest(&[name, hash.unwrap_or_default(), password]);
         if hash.is_some() && self.remembers(&digest) {
             return Ok(true);
         }
-        let permit = self.permit().await?;
+        let permit = self.permit(peer).await?;
         // Whoever waited beside the same login has been proved right by it.
         if hash.is_some() && self.remembers(&digest) {
             return Ok(true);
@@ -139,11 +150,20 @@ impl Passwords {
         Ok(right)
     }
 
+    /// Takes the only place to work in, as a test needs it.
+    #[cfg(test)]
+    pub(super) async fn occupy(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .expect("invariant: never closed")
+    }
+
     /// A place to work in. It goes with the work: a client that leaves does not make room for more than there is.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Unavailable> {
-        let place = Waiting::enter(&self.waiting, self.waiting_max)?;
-        let permit =
-            tokio::time::timeout(self.wait, Arc::clone(&self.permits).acquire_owned()).await;
+    async fn permit(&self, peer: IpAddr) -> Result<OwnedSemaphorePermit, Unavailable> {
+        let place = self.queue.enter(peer)?;
+        let permits = Arc::clone(&self.permits);
+        let permit = tokio::time::timeout(self.wait, permits.acquire_owned()).await;
         drop(place);
         match permit {
             Ok(Ok(permit)) => Ok(permit),
@@ -185,22 +205,52 @@ impl Passwords {
     }
 }
 
-/// A place in the queue.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Who waits for a place to work in: so many in all, and half of them from one address at most, so that one guesser of
+/// passwords does not keep all others out.
+pub(super) struct Queue {
+    waiting: Mutex<HashMap<IpAddr, usize>>,
+    waiting_max: usize,
+}
 
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize, waiting_max: usize) -> Result<Self, Unavailable> {
-        let place = Self(waiting);
-        if waiting.fetch_add(1, Ordering::Relaxed) >= waiting_max {
+/// A place in the queue.
+pub(super) struct Place<'a> {
+    queue: &'a Queue,
+    peer: IpAddr,
+}
+
+impl Queue {
+    pub(super) fn new(waiting_max: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            waiting_max,
+        }
+    }
+
+    pub(super) fn enter(&self, peer: IpAddr) -> Result<Place<'_>, Unavailable> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = waiting.get(&peer).copied().unwrap_or_default();
+        let in_all: usize = waiting.values().sum();
+        if in_all >= self.waiting_max || of_peer >= self.waiting_max.div_ceil(2) {
             return Err(Unavailable("too many logins wait".to_owned()));
         }
-        Ok(place)
+        waiting.insert(peer, of_peer + 1);
+        Ok(Place { queue: self, peer })
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut waiting = self
+            .queue
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_peer) = waiting.get_mut(&self.peer) {
+            *of_peer -= 1;
+            if *of_peer == 0 {
+                waiting.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -217,11 +267,10 @@ impl Work {
         match &self.hash {
             Some(hash) => bcrypt::verify(self.password.as_bytes(), hash).unwrap_or(false),
             None => {
-                let bytes = self.password.as_bytes();
-                let seen = &bytes[..bytes.len().min(BCRYPT_BYTES_MAX)];
-                let hash = bcrypt::bcrypt(self.cost, rand::random(), seen);
-                // The result is used, so that the work is not optimised away, and never right.
-                hash.iter().all(|_| false)
+                let hash =
+                    bcrypt::hash_with_salt(self.password.as_bytes(), self.cost, rand::random());
+                // The result is looked at, so that the work is not optimised away, and is never right.
+                hash.is_ok_and(|hash| hash.get_cost() != self.cost)
             }
         }
     }
@@ -249,8 +298,6 @@ fn cost_of(hash: &str) -> Option<u32> {
     hash.split('$').nth(2)?.parse().ok()
 }
 
-/// What bcrypt sees of a password.
-const BCRYPT_BYTES_MAX: usize = 72;
 /// The cost of an unknown user as long as no hash has been seen; RESTHeart's own.
 const COST_USUAL: u32 = 12;
 const COST_MIN: u32 = 4;

@@ -1,5 +1,6 @@
 //! Users kept in MongoDB.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bson::{Bson, Document};
@@ -7,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Authenticated;
 use super::basic::BasicCredentials;
-use super::password::{PasswordSettings, Passwords};
+use super::password::{Login, PasswordSettings, Passwords};
 use crate::access::principal::{Mechanism, Principal};
 
 /// Where users are read. A record may come from memory, if it is forgotten as soon as it changes.
@@ -83,7 +84,13 @@ impl UserRealm {
     pub(super) async fn authenticate(
         &self,
         credentials: &BasicCredentials,
+        peer: IpAddr,
     ) -> Result<Option<Authenticated>, Unavailable> {
+        let login = Login {
+            name: &credentials.name,
+            password: &credentials.password,
+            peer,
+        };
         let record = self.users.find(&credentials.name).await?;
         let usable =
             record.filter(|record| self.name_of(record) == Some(credentials.name.as_str()));
@@ -91,10 +98,7 @@ impl UserRealm {
             .as_deref()
             .and_then(|record| record.get_str(&self.settings.password_property).ok());
         let kind = self.settings.password_kind;
-        let right = self
-            .passwords
-            .verify(&credentials.name, stored, &credentials.password, kind)
-            .await?;
+        let right = self.passwords.verify(&login, stored, kind).await?;
         let Some(record) = usable.filter(|_| right) else {
             return Ok(None);
         };

@@ -14,7 +14,8 @@ pub(super) fn veil(projection: &Document) -> Result<Veil, String> {
     let (shown, hidden): (Vec<_>, Vec<_>) = paths.into_iter().partition(|(_, is_shown)| *is_shown);
     let hidden: Vec<String> = hidden.into_iter().map(|(path, _)| path).collect();
     let mut shown: Vec<String> = shown.into_iter().map(|(path, _)| path).collect();
-    // As in MongoDB, `_id` alone neither makes a projection inclusive nor is left out of one.
+    // As in MongoDB: an inclusive projection shows `_id` unless it says otherwise, and `_id` beside hidden paths makes
+    // none inclusive.
     let shown_paths = if shown.iter().any(|path| path != "_id") {
         if !shown.iter().chain(&hidden).any(|path| path == "_id") {
             shown.push("_id".to_owned());

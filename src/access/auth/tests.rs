@@ -1,0 +1,265 @@
+//! Credentials: how they are read, what they cost, and which tokens count.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use zeroize::Zeroizing;
+
+use super::basic::{BasicCredentials, Scheme};
+use super::jwt::{JwtAlgorithm, JwtSettings, JwtVerifier, TokenRefused};
+use super::password::{Login, PasswordSettings, Passwords, Queue};
+use super::users::PasswordKind;
+use crate::access::principal::Mechanism;
+
+/// "pw", cost 4.
+const PW: &str = "$2a$04$bAjRLVo/JBv8/05x478xSuXdHmC7sWR3dGlshGTPnMc5Bp6M0IKTO";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const THERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+fn one_at_a_time() -> Passwords {
+    Passwords::new(&PasswordSettings {
+        concurrent: 1,
+        ..PasswordSettings::default()
+    })
+}
+
+async fn verify(passwords: &Passwords, stored: Option<&str>, password: &str) -> Option<bool> {
+    let password = Zeroizing::new(password.to_owned());
+    let login = Login {
+        name: "u",
+        password: &password,
+        peer: HERE,
+    };
+    passwords
+        .verify(&login, stored, PasswordKind::Bcrypt)
+        .await
+        .ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn right_password_is_remembered_and_a_wrong_one_is_not() {
+    let passwords = one_at_a_time();
+    assert_eq!(verify(&passwords, Some(PW), "pw").await, Some(true));
+    assert_eq!(verify(&passwords, Some(PW), "no").await, Some(false));
+    let busy = passwords.occupy().await;
+    assert_eq!(verify(&passwords, Some(PW), "pw").await, Some(true));
+    assert_eq!(verify(&passwords, Some(PW), "no").await, None);
+    // A changed hash is another one, though the password be the same.
+    let changed = bcrypt::hash("pw", 4).unwrap();
+    assert_eq!(verify(&passwords, Some(&changed), "pw").await, None);
+    tokio::time::advance(PasswordSettings::default().remembered_for).await;
+    assert_eq!(verify(&passwords, Some(PW), "pw").await, None);
+    drop(busy);
+    assert_eq!(verify(&passwords, Some(&changed), "pw").await, Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_user_and_unusable_hash_cost_what_a_wrong_password_costs() {
+    let passwords = one_at_a_time();
+    // A cost of 4 has been seen, so that this test is quick.
+    assert_eq!(verify(&passwords, Some(PW), "no").await, Some(false));
+    let unusable = [
+        None,
+        Some("pw"),
+        Some(""),
+        Some("$2a$31$bAjRLVo/JBv8/05x478xSuXdHmC7sWR3dGlshGTPnMc5Bp6M0IKTO"),
+    ];
+    for stored in unusable {
+        assert_eq!(
+            verify(&passwords, stored, "pw").await,
+            Some(false),
+            "{stored:?}"
+        );
+    }
+    let busy = passwords.occupy().await;
+    for stored in unusable {
+        assert_eq!(
+            verify(&passwords, stored, "pw").await,
+            None,
+            "{stored:?} is not worked on"
+        );
+    }
+    drop(busy);
+}
+
+#[test]
+fn queue_is_bounded_and_no_address_fills_it() {
+    let queue = Queue::new(4);
+    let places = [queue.enter(HERE).unwrap(), queue.enter(HERE).unwrap()];
+    assert!(queue.enter(HERE).is_err());
+    let others = [queue.enter(THERE).unwrap(), queue.enter(THERE).unwrap()];
+    assert!(queue.enter(IpAddr::V4(Ipv4Addr::BROADCAST)).is_err());
+    drop(places);
+    assert!(queue.enter(HERE).is_ok());
+    drop(others);
+}
+
+#[tokio::test]
+async fn plain_passwords_are_compared_whole_and_an_empty_one_is_none() {
+    let passwords = one_at_a_time();
+    let cases = [
+        (Some("pw"), "pw", true),
+        (Some("pw"), "pw2", false),
+        (Some("pw2"), "pw", false),
+        (Some(""), "", false),
+        (None, "", false),
+    ];
+    for (stored, given, expected) in cases {
+        let password = Zeroizing::new(given.to_owned());
+        let login = Login {
+            name: "u",
+            password: &password,
+            peer: HERE,
+        };
+        assert_eq!(
+            passwords.verify(&login, stored, PasswordKind::Plain).await,
+            Ok(expected),
+            "{stored:?} {given}"
+        );
+    }
+}
+
+#[test]
+fn basic_is_read_tolerantly() {
+    let read = |value: &str| {
+        let (credentials, scheme) = BasicCredentials::parse(value)?;
+        Some((
+            credentials
+                .map(|it| format!("{}|{}", it.name, *it.password))
+                .ok(),
+            scheme,
+        ))
+    };
+    let pair = || Some("au:pw".replace(':', "|"));
+    assert_eq!(read("Basic YXU6cHc="), Some((pair(), Scheme::Exact)));
+    assert_eq!(read("bASIC   YXU6cHc "), Some((pair(), Scheme::OtherCase)));
+    assert_eq!(read("Basic !!!"), Some((None, Scheme::Exact)));
+    assert_eq!(read("Basic YXVwdw=="), Some((None, Scheme::Exact)));
+    assert_eq!(read("Bearer YXU6cHc="), None);
+    assert_eq!(read("Bäsic"), None);
+    assert_eq!(read(""), None);
+}
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn signed(payload: &str) -> String {
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let message = format!("{}.{}", encode(r#"{"alg":"HS256"}"#), encode(payload));
+    let signature = jsonwebtoken::crypto::sign(
+        message.as_bytes(),
+        &EncodingKey::from_secret(KEY.as_bytes()),
+        Algorithm::HS256,
+    );
+    format!("{message}.{}", signature.unwrap())
+}
+
+fn verify_at(payload: &str, seconds: f64) -> Result<Option<SystemTime>, TokenRefused> {
+    let verifier = JwtVerifier::new(JwtSettings::new(KEY, JwtAlgorithm::Hs256)).unwrap();
+    let now = UNIX_EPOCH + Duration::from_secs_f64(seconds);
+    verifier
+        .verify(&signed(payload), Mechanism::Jwt, now)
+        .map(|principal| principal.expires_at)
+}
+
+fn claims(more: &str) -> String {
+    format!(r#"{{"iss":"restheart.org","sub":"u","roles":[]{more}}}"#)
+}
+
+#[test]
+fn times_of_a_token_are_exact() {
+    let end = Some(UNIX_EPOCH + Duration::from_secs(100));
+    assert_eq!(verify_at(&claims(r#","exp":100"#), 99.999), Ok(end));
+    assert_eq!(
+        verify_at(&claims(r#","exp":100"#), 100.0),
+        Err(TokenRefused::Time)
+    );
+    assert_eq!(
+        verify_at(&claims(r#","nbf":100"#), 99.0),
+        Err(TokenRefused::Time)
+    );
+    assert_eq!(
+        verify_at(&claims(r#","nbf":100,"iat":100"#), 100.0),
+        Ok(None)
+    );
+    assert_eq!(
+        verify_at(&claims(r#","iat":100"#), 99.0),
+        Err(TokenRefused::Time)
+    );
+    assert_eq!(
+        verify_at(&claims(r#","exp":"100""#), 1.0),
+        Err(TokenRefused::Malformed)
+    );
+    assert_eq!(
+        verify_at(&claims(r#","exp":1e300"#), 1.0),
+        Err(TokenRefused::Time)
+    );
+    assert_eq!(
+        verify_at(&claims(r#","exp":-5"#), 1.0),
+        Err(TokenRefused::Time)
+    );
+}
+
+#[test]
+fn a_claim_given_twice_refuses() {
+    assert_eq!(
+        verify_at(&claims(r#","sub":"admin""#), 1.0),
+        Err(TokenRefused::Malformed)
+    );
+    assert_eq!(verify_at(r#"["a"]"#, 1.0), Err(TokenRefused::Malformed));
+    assert_eq!(
+        verify_at(
+            &format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
+            1.0
+        ),
+        Err(TokenRefused::Malformed)
+    );
+}
+
+#[test]
+fn a_token_packed_once_more_is_unpacked() {
+    let settings = JwtSettings {
+        base64_encoded: true,
+        ..JwtSettings::new(KEY, JwtAlgorithm::Hs256)
+    };
+    let verifier = JwtVerifier::new(settings).unwrap();
+    let packed = BASE64_URL_SAFE_NO_PAD.encode(signed(&claims("")));
+    assert!(verifier.verify(&packed, Mechanism::Jwt, UNIX_EPOCH).is_ok());
+    assert!(
+        verifier
+            .verify(&signed(&claims("")), Mechanism::Jwt, UNIX_EPOCH)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_certificate_verifies_what_its_key_signed() {
+    let verifier = JwtVerifier::new(JwtSettings::new(CERTIFICATE, JwtAlgorithm::Rs256)).unwrap();
+    let principal = verifier
+        .verify(SIGNED_BY_RSA, Mechanism::Jwt, UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(principal.name, "rsa");
+    assert_eq!(
+        verifier.verify(
+            &SIGNED_BY_RSA.replace('.', "A."),
+            Mechanism::Jwt,
+            UNIX_EPOCH
+        ),
+        Err(TokenRefused::Malformed)
+    );
+    // The certificate is public: who takes it for a secret must not get in with it.
+    assert_eq!(
+        verifier.verify(&signed(&claims("")), Mechanism::Jwt, UNIX_EPOCH),
+        Err(TokenRefused::Algorithm)
+    );
+    assert!(JwtVerifier::new(JwtSettings::new("nonsense", JwtAlgorithm::Rs256)).is_err());
+    assert!(JwtVerifier::new(JwtSettings::new("", JwtAlgorithm::Hs256)).is_err());
+}
+
+/// A certificate made for this test; its key is not kept.
+const CERTIFICATE: &str = "MIIDATCCAemgAwIBAgIUWyFpZh8gq73OxK9dTjp8TyDYjdkwDQYJKoZIhvcNAQELBQAwDzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUwMjQ5MzZaGA8yMTI2MTEwMTAyNDkzNlowDzENMAsGA1UEAwwEdGVzdDCCASIwDQYJKoZIhvcNAQEBBQADggEPADCCAQoCggEBANgYOOHTvtbu1bEJRACNucJwiGf5QR4zFA6Y8VKBx4VLlzX8ysMk51kB9dJ9ZVWVaLXiv4GbeKwoZo4l3Hrpxz5In01JpsHNTVH9lnC9rIJU19v/LawDZQF2GiXp+1gpwZ52+kUCmHT7w+1h9KNDsckNx4xrz/uMS0TxDD/Xg+ClFh2aZoGlljVx6XQhautjhsnpy2sG9pkPNoLYiQXCRqygaVVMRCSzwfLGQSmdT1COq7OG0vb7bMW0rI4/1wALAQjFXVLOCV2vIYmmzTwpwbnSLTpzdZmeCG60u8vk09RPdspCZWE6rqtDeVcOiBb5SSKqc/kNsv0VQw/zQ++xRyMCAwEAAaNTMFEwHQYDVR0OBBYEFHOAhbUUIPmlm7YcWkfpC5GrrT3/MB8GA1UdIwQYMBaAFHOAhbUUIPmlm7YcWkfpC5GrrT3/MA8GA1UdEwEB/wQFMAMBAf8wDQYJKoZIhvcNAQELBQADggEBAM1pP4ht1oTLGEkVY9pkulv9/zHWHY4vwT+0JYBhvba5ezsPXVHFdE38NLQ9O/wSKNLQq+DJT9sx/11p/y2v6dct2qNiD16XqJZfFy9SnLgBuJHCDSSqgfxQS0ThYvM3iQrPHvWZuhw9JI6w+m/tVV1VbrMjNhLaa+f+tMJGOzsVSpQSwnXAZxmzVBF9Tb3AmC57MPTihTeOQpSIndCzNCl9o7MIUh9yP9kov6SRxR0y4WeikIDJpDXaOKyJmKJz4e6xJOSBH4qOcYJqAYJrLu2F5nnIu3VfnZchJbaAOV/29CfSV95UjTynski9EhTihn3jQa4XLjQDOPUo2w+Xv64=";
+
+/// Signed by the key of that certificate.
+const SIGNED_BY_RSA: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJyZXN0aGVhcnQub3JnIiwic3ViIjoicnNhIiwicm9sZXMiOlsiYWRtaW4iXX0.s_-bqMwpy1gMFCXmGuZ7GlhxPTUAw-F3wbk4ZF1fukfhUWHSbM9yU6p-uceZeVI-fRWevtOyYcTez4qyWs0qQ8fWFh_u7bJS3U4C_87HJr4n5U_fCWMKkzSIeE6cw8-GOwuwv4CWFtlV9mfN5mc1fAnILhqYfSWHlUmhBIg5qZ-jpsq90ReUwZlGYXbeKifksQD87P7O_jn9UbqLq2fnmA4vvJLyVwOU18Z3LrYvmoOHXVvAfqrzZRdmtJmZa5O1nszIO7nw8KtdrVjiJUneurM2I3oo5e1N7xpd3RMU17emlgv9awq-TAYWBEsDuxZytOIGhKNTgGoLuZEe4QDE-w";
