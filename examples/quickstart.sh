@@ -206,6 +206,18 @@ TEXT
 # ------------------------------------------------------------------------------------------------ live frames
 
 watch() {
+    listen
+    if ! wait_for_line "$WORK/head" '^HTTP/1.1 200' "$WATCH_PID" 10; then
+        cat "$WORK/watch.log" >&2
+        die "The stream did not open: $(curl -sS -i -m 5 -H 'Accept: text/event-stream' "$BASE/messages/_streams/all")"
+    fi
+    curl -sS -o /dev/null -u admin:secret -H 'Content-Type: application/json' \
+        -d '{"message": "hello from the quick start", "name": "quickstart"}' "$BASE/messages"
+    stay
+}
+
+listen() {
+    rm -f "$WORK/frames" "$WORK/head"
     mkfifo "$WORK/frames"
     while IFS= read -r line; do
         case $line in
@@ -216,10 +228,6 @@ watch() {
     curl -sSN -D "$WORK/head" -H 'Accept: text/event-stream' "$BASE/messages/_streams/all" >"$WORK/frames" 2>"$WORK/watch.log" &
     WATCH_PID=$!
     disown "$SHOW_PID" "$WATCH_PID"
-    wait_for_line "$WORK/head" '^HTTP/1.1 200' "$WATCH_PID" 10 || die "The stream did not open: $(cat "$WORK/head" "$WORK/watch.log")"
-    curl -sS -o /dev/null -u admin:secret -H 'Content-Type: application/json' \
-        -d '{"message": "hello from the quick start", "name": "quickstart"}' "$BASE/messages"
-    stay
 }
 
 # Until Ctrl-C, or until one of them ends by itself.
@@ -228,7 +236,8 @@ stay() {
         kill -0 "$MONGOD_PID" 2>/dev/null || ended MongoDB mongodb/mongod.log
         kill -0 "$LEGACY_PID" 2>/dev/null || ended 'The legacy API' legacy.log
         kill -0 "$SIDESTREAM_PID" 2>/dev/null || ended Sidestream sidestream.log
-        kill -0 "$WATCH_PID" 2>/dev/null || ended 'The stream' sidestream.log
+        # The stream's definition was changed, as in the tutorial: the client comes back, as clients do.
+        kill -0 "$WATCH_PID" 2>/dev/null || listen
         # `wait` is interrupted by a signal, a bare `sleep` would be waited for.
         sleep 1 &
         wait $! || true
