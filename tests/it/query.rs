@@ -223,8 +223,10 @@ fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).expect("BSON")
 }
 
+/// Extended JSON, and the crate's own notation, since the first has no NaN.
 fn text(document: &Document) -> String {
-    serde_json::to_string(document).expect("JSON")
+    let json = serde_json::to_string(document).expect("JSON");
+    format!("{json}\n         {document}")
 }
 
 fn from_environment(name: &str) -> Option<u64> {

@@ -16,6 +16,8 @@ use crate::query::value::{Doc, Value};
 struct Place<'p> {
     path: Option<&'p Path>,
     depth: usize,
+    /// Whether single elements of an array are asked.
+    is_element: bool,
 }
 
 /// Counts what a filter is made of.
@@ -62,6 +64,7 @@ impl Parser {
                     let place = Place {
                         path: Some(&path),
                         depth,
+                        is_element: false,
                     };
                     self.condition(place, value, &mut nodes)?;
                 }
@@ -200,6 +203,10 @@ impl Parser {
 
     fn all(&mut self, place: Place<'_>, operand: Value<'_>) -> Parsed<Node> {
         let refused = || refuse_name(b"$all", place.path);
+        if place.is_element {
+            // In a change stream the server refuses what it made of it itself (measured on 6.0.5).
+            return Err(refused());
+        }
         let mut nodes = Vec::new();
         for (_, value) in array(operand).ok_or_else(refused)?.elements() {
             self.count(b"$all")?;
@@ -237,7 +244,10 @@ impl Parser {
             let node = self.filter(document, place.depth)?;
             return Ok(Test::ElementDocument(Box::new(node)));
         }
-        let place = place.deeper()?;
+        let place = Place {
+            is_element: true,
+            ..place.deeper()?
+        };
         let mut nodes = Vec::new();
         self.operators(place, document, &mut nodes)?;
         Ok(Test::ElementValue(Box::new(all_of(nodes))))
@@ -291,6 +301,15 @@ impl Place<'_> {
     fn ranged(self, comparison: Comparison, value: Value<'_>) -> Parsed<Test> {
         reject_regex(value)
             .ok_or_else(|| refuse_in("an order of regular expressions", self.path))?;
+        let is_bound = matches!(value.kind, ElementType::MinKey | ElementType::MaxKey);
+        if is_bound
+            && self
+                .path
+                .is_some_and(|path| path.begins_with("updateDescription"))
+        {
+            // In a change stream the server loses the updates then (measured on 6.0.5).
+            return Err(refuse_in("an order of MinKey or MaxKey", self.path));
+        }
         self.comparison(comparison, value)
     }
 
