@@ -349,6 +349,10 @@ fn what_is_not_certain_is_refused() {
         doc! { "updateDescription.a": { "$lt": Bson::MaxKey } },
         &format!("an order of MinKey or MaxKey {text} at updateDescription.a"),
     );
+    check_unsupported(
+        doc! { "ns.db": "a\0b" },
+        &format!("a text with NUL {text} at ns.db"),
+    );
     check_unsupported(doc! { "$and": [] }, &format!("$and {text}"));
     check_unsupported(
         doc! { "a.b": { "$geoWithin": {} } },
