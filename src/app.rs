@@ -1,24 +1,42 @@
 //! Builds every room and hands each its keys.
 
+pub mod check;
 pub mod log;
+mod reload;
+mod rooms;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use crate::admin::{self, AdminState, Metrics, MetricsError};
 use crate::config::Config;
+use crate::delivery::Ending;
+use crate::front::Front;
+use crate::front::half::StreamsHalf;
+use crate::front::listener::{ListenError, Listener};
 use crate::lifecycle::{Reload, Shutdown, Signals, Tasks};
+use crate::proxy::{Forwarder, ProxyError};
+
+pub use check::{CheckReport, check};
+
+/// How often it is tried whether the upstream takes connections, for `/ready`.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why Sidestream did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// An address of the public listener cannot be listened on.
+    #[error(transparent)]
+    Public(#[from] ListenError),
+    /// The admin address cannot be listened on.
     #[error("cannot listen on {address}")]
-    Listen {
+    Admin {
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -30,15 +48,15 @@ pub enum StartError {
     /// There are no metrics to be had.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-}
-
-/// What `sidestream check` found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckReport {
-    /// For people, in the order in which they should be read.
-    pub lines: Vec<String>,
-    /// Whether nothing is wrong.
-    pub ok: bool,
+    /// The way to the upstream cannot be set up.
+    #[error("upstream.url")]
+    Upstream(#[from] ProxyError),
+    /// The connection string cannot be used.
+    #[error("mongodb.uri")]
+    Mongodb(#[from] mongodb::error::Error),
+    /// The key for tokens cannot be used.
+    #[error("auth.jwt.key")]
+    Jwt(#[from] crate::access::JwtError),
 }
 
 /// Runs until a signal has asked for the end and everything has ended. `file` is read again on SIGHUP.
@@ -46,56 +64,118 @@ pub struct CheckReport {
 /// # Errors
 /// [`StartError`] if it could not start; once started, it ends well.
 pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
-    let (tasks, shutdown, reload) = (Tasks::new(), Shutdown::new(), Reload::new());
+    let (tasks, shutdown, wishes) = (Tasks::new(), Shutdown::new(), Reload::new());
     let signals = Signals::listen().map_err(StartError::Signals)?;
     let metrics = Metrics::install()?;
-    let state = AdminState {
-        metrics,
-        not_ready: {
-            let shutdown = shutdown.clone();
-            Arc::new(move || match shutdown.is_draining() {
-                true => vec!["draining".to_owned()],
-                false => Vec::new(),
-            })
-        },
-        streams: Arc::new(|| serde_json::json!({})),
+    let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
+    let streams = match &config.streams {
+        Some(streams) => Some(rooms::streams(&config, streams, &tasks).await?),
+        None => None,
     };
-    tracing::info!(file = %file.display(), "starting");
-    tokio::select! {
-        biased;
-        () = signals.pass_on(shutdown.clone(), reload) => (),
-        served = serve_admin(&config, state, &tasks, shutdown.clone()) => served?,
+    let front = Arc::new(Front {
+        forwarder: forwarder.clone(),
+        streams: streams.clone(),
+        access_log: config.log.access,
+    });
+    let bind = |address: &SocketAddr| Listener::bind("public", *address);
+    let listeners = config.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let admin = admin_listener(&config).await?;
+
+    // What is background to all: it ends with the process, nobody waits for it.
+    let background = Tasks::new();
+    background.spawn("app.signals", signals.pass_on(shutdown.clone(), wishes.clone()));
+    background.spawn("app.reload", reload::on_request(config.clone(), file, wishes));
+    let tended = forwarder.clone();
+    background.spawn("proxy.tend", async move { tended.tend().await });
+    let upstream_is_up = Arc::new(AtomicBool::new(true));
+    background.spawn("app.probe", probe(forwarder, Arc::clone(&upstream_is_up)));
+    if let Some(streams) = &streams {
+        let sweep = Arc::clone(streams.feeds()).sweep(Arc::clone(streams.metadata().live()));
+        background.spawn("front.feeds", sweep);
     }
-    tasks.drained(config.server.drain).await;
+    let admin_ended = Shutdown::new();
+    if let Some(listener) = admin {
+        let state = admin_state(metrics, streams.clone(), shutdown.clone(), upstream_is_up);
+        let (tasks, ended) = (background.clone(), admin_ended.clone());
+        background.spawn("admin", async move {
+            admin::serve(listener, state, &tasks, ended.draining()).await;
+        });
+    }
+    let serving = tasks.child();
+    for listener in listeners {
+        let settings = rooms::listener(&config);
+        let run = listener.run(Arc::clone(&front), settings, serving.clone(), shutdown.clone());
+        serving.spawn("front.listener", run);
+    }
+    shutdown.draining().await;
+    drain(&config, streams.as_deref(), &serving, &shutdown).await;
+    admin_ended.begin();
     Ok(())
 }
 
-async fn serve_admin(
-    config: &Config,
-    state: AdminState,
-    tasks: &Tasks,
-    shutdown: Shutdown,
-) -> Result<(), StartError> {
-    let Some(address) = config.admin else {
-        shutdown.draining().await;
-        return Ok(());
+/// Sessions are told and given time to say goodbye; requests finish; then the end, whoever is left.
+async fn drain(config: &Config, streams: Option<&StreamsHalf>, serving: &Tasks, shutdown: &Shutdown) {
+    if let Some(streams) = streams {
+        streams.end_all(Ending::Draining);
+    }
+    let drained = tokio::select! {
+        biased;
+        () = shutdown.hurried() => false,
+        drained = serving.drained(config.server.drain) => drained,
     };
-    let listening = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listening)?;
-    let address = listener.local_addr().map_err(listening)?;
+    match drained {
+        true => tracing::info!("drained, everything has ended"),
+        false => tracing::warn!(connections = serving.count(), "the drain time is over, ending what is left"),
+    }
+}
+
+async fn admin_listener(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.admin else { return Ok(None) };
+    let refused = |source| StartError::Admin { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
     tracing::info!(listener = "admin", %address, "listening");
-    admin::serve(listener, state, tasks, shutdown.draining()).await;
-    Ok(())
+    Ok(Some(listener))
 }
 
-/// Checks what a valid configuration leads to.
-pub async fn check(config: &Config) -> CheckReport {
-    let streams = match config.streams {
-        Some(_) => "streams are on",
-        None => "streams are off: a plain proxy",
-    };
-    CheckReport {
-        lines: vec![streams.to_owned()],
-        ok: true,
+fn admin_state(
+    metrics: Metrics,
+    streams: Option<Arc<StreamsHalf>>,
+    shutdown: Shutdown,
+    upstream_is_up: Arc<AtomicBool>,
+) -> AdminState {
+    let described = streams.clone();
+    AdminState {
+        metrics,
+        not_ready: Arc::new(move || {
+            let mut reasons = streams.as_ref().map(|streams| streams.not_ready()).unwrap_or_default();
+            if !upstream_is_up.load(Ordering::Relaxed) {
+                reasons.push("upstream: cannot be connected to".to_owned());
+            }
+            if shutdown.is_draining() {
+                reasons.push("draining".to_owned());
+            }
+            reasons
+        }),
+        streams: Arc::new(move || match &described {
+            Some(streams) => streams.describe(),
+            None => serde_json::json!({ "enabled": false }),
+        }),
+    }
+}
+
+/// Notes whether the upstream takes connections.
+async fn probe(forwarder: Forwarder, is_up: Arc<AtomicBool>) {
+    let mut interval = tokio::time::interval(PROBE_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let up = forwarder.probe().await.is_ok();
+        if is_up.swap(up, Ordering::Relaxed) != up {
+            match up {
+                true => tracing::info!("the upstream takes connections again"),
+                false => tracing::warn!("the upstream takes no connections"),
+            }
+        }
     }
 }

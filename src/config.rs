@@ -91,6 +91,35 @@ impl Config {
         Self::parse_and_list_keys(file, text, environment).map(|(config, _)| config)
     }
 
+    /// The sections in which another configuration differs, for a reload: what of them can change while running, the
+    /// rooms know.
+    pub fn differing_sections(&self, other: &Self) -> Vec<&'static str> {
+        let (one, two) = (self.streams.as_ref(), other.streams.as_ref());
+        let sections = [
+            ("server", self.server == other.server),
+            ("upstream", self.upstream == other.upstream),
+            (
+                "mongodb",
+                one.map(|s| &s.mongodb) == two.map(|s| &s.mongodb),
+            ),
+            ("auth", one.map(|s| &s.auth) == two.map(|s| &s.auth)),
+            ("acl", one.map(|s| &s.acl) == two.map(|s| &s.acl)),
+            (
+                "streams",
+                one.map(|s| &s.settings) == two.map(|s| &s.settings),
+            ),
+            (
+                "stream",
+                one.map(|s| &s.definitions) == two.map(|s| &s.definitions),
+            ),
+            ("log", self.log == other.log),
+            ("limits", self.limits == other.limits),
+            ("admin", self.admin == other.admin),
+        ];
+        let differing = sections.into_iter().filter(|(_, is_same)| !is_same);
+        differing.map(|(name, _)| name).collect()
+    }
+
     /// Also says which keys there are, written or not.
     fn parse_and_list_keys(
         file: &Path,

@@ -1,1 +1,37 @@
-//! (door of `proxy`)
+//! Forwarding to the upstream: everything that is not a stream of ours.
+//!
+//! [`HeadIo`] sits between a client's socket and hyper and treats each raw request head; [`Forwarder`] sends a request
+//! to the upstream and streams the answer back; [`Tunnel`] is what a WebSocket that is not ours becomes. Nothing in here
+//! knows of MongoDB or of streams.
+//!
+//! An upstream connection is not a task of its own: it is polled by whoever waits for its answer, first by
+//! [`Forwarder::forward`] and then by the body of the answer. So a request costs no hand-over between tasks, and a
+//! client that goes away takes its upstream request with it, because dropping the future drops the connection.
+
+mod body;
+mod forward;
+mod head;
+mod pool;
+mod timer;
+mod tunnel;
+
+use std::net::SocketAddr;
+
+pub use self::{
+    body::{BodyError, ProxyBody},
+    forward::{Forwarded, Forwarder},
+    head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, Refusal},
+    pool::{AddressError, ProxyError, ProxySettings, UpstreamAddress},
+    tunnel::Tunnel,
+};
+
+/// Describes the client's connection that a request came in on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our own address on that connection.
+    pub local: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}

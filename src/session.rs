@@ -79,6 +79,13 @@ pub enum ClosedBy {
     Broken(io::ErrorKind),
 }
 
+impl ClosedBy {
+    /// Returns the name that metrics and logs use.
+    pub fn label(self) -> &'static str {
+        close::label(self)
+    }
+}
+
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {

@@ -1,5 +1,7 @@
 //! `[auth.mongo]`, `[auth.jwt]` and `[acl.mongo]`: who is let in.
 
+use std::time::Duration;
+
 use super::mongodb::{collection_name, database_name};
 use super::reader::{Section, not_empty};
 use super::secret::Secret;
@@ -11,6 +13,8 @@ pub struct Auth {
     pub mongo: Option<MongoUsers>,
     /// Tokens; `None` unless a key is given.
     pub jwt: Option<Jwt>,
+    /// The cookie that may carry what else stands in `Authorization`; `None`: no cookie does.
+    pub cookie: Option<String>,
 }
 
 /// `[auth.mongo]`, RESTHeart's `mongoRealmAuthenticator`.
@@ -28,6 +32,8 @@ pub struct MongoUsers {
     pub roles_path: String,
     /// Whether passwords are stored as bcrypt hashes; false: as they are.
     pub bcrypt: bool,
+    /// How long a password that was right need not be hashed again; zero: never.
+    pub remember_passwords: Duration,
 }
 
 /// `[auth.jwt]`, RESTHeart's `jwtAuthenticationMechanism`.
@@ -37,14 +43,18 @@ pub struct Jwt {
     pub key: Secret,
     /// The only algorithm accepted.
     pub algorithm: JwtAlgorithm,
-    /// What `iss` must be.
-    pub issuer: String,
+    /// What `iss` must be; `None`: it is not looked at.
+    pub issuer: Option<String>,
     /// What `aud` must contain, all of it; empty: `aud` is not looked at.
     pub audience: Vec<String>,
     /// The claim with the user's name.
     pub username_claim: String,
     /// The claim with the roles.
     pub roles_claim: String,
+    /// Roles that every token has besides.
+    pub fixed_roles: Vec<String>,
+    /// Whether tokens are base64url-encoded once more.
+    pub base64_encoded: bool,
 }
 
 /// Signature algorithms of tokens.
@@ -73,8 +83,9 @@ pub struct MongoAcl {
 pub(super) fn read_auth(section: Section<'_>) -> Auth {
     let mongo = read_users(section.section("mongo"));
     let jwt = read_jwt(section.section("jwt"));
+    let cookie = section.parsed("cookie", Some(COOKIE.to_owned()), cookie_name);
     section.finish();
-    Auth { mongo, jwt }
+    Auth { mongo, jwt, cookie }
 }
 
 fn read_users(section: Section<'_>) -> Option<MongoUsers> {
@@ -95,6 +106,11 @@ fn read_users(section: Section<'_>) -> Option<MongoUsers> {
             property_path(text.strip_prefix("$.").unwrap_or(text))
         }),
         bcrypt: section.flag("bcrypt", true),
+        remember_passwords: section.duration(
+            "remember_passwords",
+            REMEMBER_PASSWORDS,
+            Duration::ZERO..=DAY,
+        ),
     };
     section.finish();
     is_enabled.then_some(users)
@@ -113,14 +129,15 @@ fn read_jwt(section: Section<'_>) -> Option<Jwt> {
         ("RS512", JwtAlgorithm::Rs512),
     ];
     let algorithm = section.choice("algorithm", JwtAlgorithm::Hs256, &algorithms);
-    let issuer = section.text("issuer", ISSUER);
-    let written = section.list("audience").unwrap_or_default();
-    let audience = written
-        .iter()
-        .filter_map(|value| value.parsed(not_empty))
-        .collect();
+    let issuer = section.parsed("issuer", Some(ISSUER.to_owned()), |text| match text {
+        "" => Ok(None),
+        text => Ok(Some(text.to_owned())),
+    });
+    let audience = texts(&section, "audience");
     let username_claim = section.text("username_claim", USERNAME_CLAIM);
     let roles_claim = section.text("roles_claim", ROLES_CLAIM);
+    let fixed_roles = texts(&section, "fixed_roles");
+    let base64_encoded = section.flag("base64_encoded", false);
     section.finish();
     Some(Jwt {
         key: key?,
@@ -129,6 +146,8 @@ fn read_jwt(section: Section<'_>) -> Option<Jwt> {
         audience,
         username_claim,
         roles_claim,
+        fixed_roles,
+        base64_encoded,
     })
 }
 
@@ -151,6 +170,23 @@ pub(super) fn read_acl(section: Section<'_>) -> Option<MongoAcl> {
     is_enabled.then_some(acl)
 }
 
+fn texts(section: &Section<'_>, key: &'static str) -> Vec<String> {
+    let written = section.list(key).unwrap_or_default();
+    let texts = written.iter().filter_map(|value| value.parsed(not_empty));
+    texts.collect()
+}
+
+/// Source: RFC 6265 section 4.1.1: a name is a token of HTTP.
+fn cookie_name(text: &str) -> Result<Option<String>, String> {
+    let is_token =
+        |letter: u8| letter.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&letter);
+    match text {
+        "" => Ok(None),
+        text if text.bytes().all(is_token) => Ok(Some(text.to_owned())),
+        _ => Err("must be the name of a cookie".to_owned()),
+    }
+}
+
 fn property_path(text: &str) -> Result<String, String> {
     let is_segment = |segment: &str| !segment.is_empty() && !segment.starts_with('$');
     match text.split('.').all(is_segment) && !text.contains(['[', '*', '\0']) {
@@ -170,3 +206,8 @@ const ROOT_ROLE: &str = "admin";
 const ISSUER: &str = "restheart.org";
 const USERNAME_CLAIM: &str = "sub";
 const ROLES_CLAIM: &str = "roles";
+const COOKIE: &str = "rh_auth";
+const REMEMBER_PASSWORDS: Duration = Duration::from_secs(20 * 60);
+
+/// A working day's sessions at most rest on one check.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);

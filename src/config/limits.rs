@@ -25,6 +25,8 @@ pub struct Limits {
     pub ring: usize,
     /// Users kept in memory.
     pub users_remembered: usize,
+    /// Right passwords remembered, as keyed digests.
+    pub passwords_remembered: usize,
     /// Passwords checked at a time.
     pub bcrypt_concurrency: usize,
     /// Reads per second of definitions and users that are not known.
@@ -37,7 +39,7 @@ impl Limits {
             sessions: section.count("sessions", SESSIONS, 1..=10_000_000),
             outbox: section.size("outbox", OUTBOX, 4 * KIB..=GIB),
             inbound_message: section.size("inbound_message", INBOUND_MESSAGE, 125..=16 * MIB),
-            avars: section.size("avars", AVARS, 2..=MIB),
+            avars: section.size("avars", AVARS, 2..=256 * KIB),
             dedicated_cursors: section.count("dedicated_cursors", DEDICATED, 0..=10_000),
             dedicated_cursors_per_stream: section.count(
                 "dedicated_cursors_per_stream",
@@ -48,6 +50,7 @@ impl Limits {
             feeds: section.count("feeds", FEEDS, 1..=1_000),
             ring: section.size("ring", RING, 0..=4 * GIB),
             users_remembered: section.count("users_remembered", USERS, 1..=10_000_000),
+            passwords_remembered: section.count("passwords_remembered", PASSWORDS, 1..=10_000_000),
             bcrypt_concurrency: section.count("bcrypt_concurrency", BCRYPT, 1..=256),
             finds_per_second: section.count("finds_per_second", FINDS, 1..=100_000),
         };
@@ -89,6 +92,9 @@ const RING: usize = 16 * MIB;
 
 /// About 20 MiB at 2 KiB a user.
 const USERS: usize = 10_000;
+
+/// As many as users; a digest is small.
+const PASSWORDS: usize = USERS;
 
 /// A check at cost 12 takes a quarter of a second of one core: two leave the others to the traffic.
 const BCRYPT: usize = 2;

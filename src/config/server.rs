@@ -296,8 +296,8 @@ const HEAD_SIZE: usize = 64 << 10;
 /// Below this, browsers with a few cookies are refused.
 const HEAD_SIZE_MIN: usize = 4 << 10;
 
-/// What Undertow, under RESTHeart, takes at most.
-const HEAD_SIZE_MAX: usize = 1 << 20;
+/// The most that the proxy's reader of heads takes.
+const HEAD_SIZE_MAX: usize = 256 << 10;
 
 /// nginx's default.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);

@@ -340,3 +340,26 @@ fn stages_keep_the_order_of_their_keys_and_their_types() {
     assert_eq!(definitions[0].database, "restheart");
     assert_eq!(definitions[0].collection, "a.b");
 }
+
+#[test]
+fn reload_names_the_sections_that_differ() {
+    #[track_caller]
+    fn check(more: &str, expected: &[&str]) {
+        let given = Given::default();
+        let old = parse(MINIMAL, &given).expect("it is valid");
+        let new = parse(&format!("{more}\n{MINIMAL}"), &given).expect("it is valid");
+        assert_eq!(old.differing_sections(&new), expected);
+    }
+    check("", &[]);
+    check("server.drain = \"30s\"", &[]);
+    check(
+        "log.level = \"debug\"\nlimits.feeds = 1",
+        &["log", "limits"],
+    );
+    check(
+        "admin.enabled = false\nacl.mongo.root_role = \"\"",
+        &["acl", "admin"],
+    );
+    let streams = ["mongodb", "auth", "acl", "streams", "stream"];
+    check("streams.enabled = false", &streams);
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bson::{Document, RawDocumentBuf};
 
 use crate::mongo::Namespace;
-use crate::query::{self, Predicate};
+use crate::query::{self, Necessary, Predicate};
 use crate::wire::{JsonMode, Veil};
 
 /// How a frame of a session looks.
@@ -122,6 +122,16 @@ impl Plan {
             notify: notify.map(Arc::new),
             key,
         })
+    }
+
+    /// What every event that passes must have, for the index: the best that any of its filters offers.
+    pub fn necessary(&self) -> Necessary {
+        let stages: &[Predicate] = match &self.served {
+            Served::Shared(predicates) => predicates,
+            Served::Dedicated { .. } => &[],
+        };
+        let all = stages.iter().chain(self.notify.as_deref()).map(Predicate::necessary);
+        all.min_by_key(Necessary::cost).unwrap_or(Necessary::Scan)
     }
 
     /// Whether the feed alone serves it.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::delivery::{Ending, Outbox};
 use crate::engine::fanout::{Group, Member, Renderer, passes};
 use crate::engine::hub::{Workers, lock};
+use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
 use crate::engine::{Departures, From, Plan};
 use crate::mongo::feed::Feed;
@@ -39,9 +40,16 @@ pub(super) struct Worker {
     queue: mpsc::Receiver<Work>,
     departures: Arc<Departures>,
     workers: Arc<Workers>,
-    groups: HashMap<PlanKey, Group>,
+    /// The groups, each under the number by which the index knows it.
+    groups: HashMap<GroupId, Group>,
+    numbers: HashMap<PlanKey, GroupId>,
+    next: GroupId,
+    index: Index<GroupId>,
+    candidates: Vec<GroupId>,
     text: String,
 }
+
+type GroupId = u64;
 
 impl Worker {
     pub(super) fn new(
@@ -56,6 +64,10 @@ impl Worker {
             departures,
             workers,
             groups: HashMap::new(),
+            numbers: HashMap::new(),
+            next: 0,
+            index: Index::new(),
+            candidates: Vec::new(),
             text: String::new(),
         }
     }
@@ -95,10 +107,12 @@ impl Worker {
     }
 
     fn offer(&mut self, event: &Event) {
+        self.candidates.clear();
+        self.index.candidates(&event.raw, &mut self.candidates);
+        metrics::counter!("sidestream_candidates_total").increment(self.candidates.len() as u64);
         let mut render = Renderer::new(event, &mut self.text);
-        for group in self.groups.values_mut() {
-            // A dedicated group is here for what ends it; its frames come from its own cursor.
-            if group.plan.is_shared() {
+        for id in &self.candidates {
+            if let Some(group) = self.groups.get_mut(id) {
                 group.offer(event, &mut render);
             }
         }
@@ -134,16 +148,40 @@ impl Worker {
             }
             _ => Member::fresh(outbox, &from),
         };
-        self.groups
-            .entry(plan.key.clone())
-            .or_insert_with(|| Group::new(plan))
-            .join(member);
+        let id = match self.numbers.get(&plan.key) {
+            Some(id) => *id,
+            None => self.found(plan),
+        };
+        let group = self.groups.get_mut(&id);
+        group.expect("invariant: every number has its group").join(member);
+    }
+
+    /// Founds a group. A dedicated one is here for what ends it; its frames come from its own cursor, so the index does
+    /// not know it.
+    fn found(&mut self, plan: Plan) -> GroupId {
+        let id = self.next;
+        self.next += 1;
+        self.numbers.insert(plan.key.clone(), id);
+        if plan.is_shared() {
+            self.index.insert(id, plan.necessary());
+        }
+        self.groups.insert(id, Group::new(plan));
+        id
     }
 
     /// Removes who has gone. Returns whether nobody is left.
     fn sweep(&mut self) -> bool {
-        self.groups.retain(|_, group| group.sweep());
+        let (index, numbers) = (&mut self.index, &mut self.numbers);
+        self.groups.retain(|id, group| {
+            let is_needed = group.sweep();
+            if !is_needed {
+                index.remove(*id);
+                numbers.remove(&group.plan.key);
+            }
+            is_needed
+        });
         self.groups.shrink_to(self.groups.len() * 2);
+        self.numbers.shrink_to(self.numbers.len() * 2);
         self.groups.is_empty()
     }
 

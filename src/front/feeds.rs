@@ -15,8 +15,6 @@ use crate::mongo::MongoError;
 use crate::mongo::client::Clock;
 use crate::mongo::feed::{Feed, FeedSettings, Scope};
 
-/// How long an admission waits for a feed that is just being opened.
-const OPENING_PATIENCE: Duration = Duration::from_secs(10);
 /// How often feeds that nobody needs are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -41,6 +39,8 @@ pub struct FeedsSettings {
     pub feeds_max: usize,
     /// After how long without a request and a session a feed is closed, unless it is one of `always`.
     pub idle: Duration,
+    /// How long an admission waits for a feed that is just being opened.
+    pub patience: Duration,
     /// One feed of the whole deployment instead of one for each database.
     pub deployment: bool,
     /// The databases whose feeds are opened at the start and stay.
@@ -103,7 +103,7 @@ impl Feeds {
                 None => Arc::clone(&open.entry(scope.clone()).or_insert(self.open(scope)).feed),
             }
         };
-        feed.live(OPENING_PATIENCE).await?;
+        feed.live(self.settings.patience).await?;
         Ok(feed)
     }
 

@@ -19,6 +19,7 @@ use crate::mongo::feed::{Change, Gate, Scope};
 use crate::mongo::lookup::Lookup;
 use crate::mongo::mirror::{Known, Mirror};
 use crate::mongo::{MongoError, Namespace};
+use crate::streams::catalog::{collection_of, collection_of_id};
 use crate::streams::{Catalog, DefinitionError};
 
 /// The collection in which RESTHeart keeps the properties of a database and its collections.
@@ -35,8 +36,6 @@ pub struct MetadataSettings {
     pub permissions: Option<Namespace>,
     /// Finds a second for names that are not known.
     pub finds_per_second: u32,
-    /// Static definitions, as documents of a `streams` array, by collection.
-    pub definitions: HashMap<Namespace, Vec<Document>>,
 }
 
 /// All metadata.
@@ -80,6 +79,7 @@ impl Metadata {
         client: Client,
         clock: Clock,
         settings: MetadataSettings,
+        catalog: Catalog,
         access: Access,
         users: Option<Arc<Lookup>>,
         live: Arc<LiveSessions>,
@@ -87,11 +87,11 @@ impl Metadata {
         let mirror = |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
         let permissions = settings.permissions.as_ref().map(mirror);
         Self {
-            catalog: Catalog::default(),
             properties: Mutex::default(),
             client,
             clock,
             settings,
+            catalog,
             access,
             users,
             permissions,
@@ -125,7 +125,7 @@ impl Metadata {
         if let Known { document: Some(document), as_of } = found
             && properties.mirror.apply(&Bson::String(id), Some((*document).clone()), as_of)
         {
-            self.catalog_one(namespace, Some(&document), as_of);
+            self.catalog.replace(&namespace.database, &namespace.collection, Some(&document), as_of);
         }
         Ok(())
     }
@@ -147,7 +147,8 @@ impl Metadata {
     pub async fn refresh_properties(&self, namespace: &Namespace) -> Result<(), MongoError> {
         let Some(properties) = self.known_properties(&namespace.database) else { return Ok(()) };
         let known = properties.mirror.refresh(&Bson::String(properties_id(&namespace.collection))).await?;
-        self.catalog_one(namespace, known.document.as_deref(), known.as_of);
+        let document = known.document.as_deref();
+        self.catalog.replace(&namespace.database, &namespace.collection, document, known.as_of);
         Ok(())
     }
 
@@ -220,44 +221,23 @@ impl Metadata {
         let Some(mirror) = &self.permissions else { return };
         let documents = mirror.documents().into_iter().map(|(document, _)| (*document).clone());
         for problem in self.access.replace_permissions(documents) {
-            tracing::warn!(permission = %problem, "permission cannot be used, it lets nobody in");
+            tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
         }
-    }
-
-    fn catalog_one(&self, namespace: &Namespace, properties: Option<&Document>, as_of: Timestamp) {
-        let merged = self.with_static(namespace, properties);
-        self.catalog.replace(&namespace.database, &namespace.collection, merged.as_ref(), as_of);
     }
 
     fn catalog_all(&self, database: &str, properties: &Properties, as_of: Timestamp) {
-        let mut seen = BTreeSet::new();
-        for (document, as_of) in properties.mirror.documents() {
-            let Some(collection) = document.get_str("_id").ok().and_then(collection_of) else { continue };
-            let namespace = Namespace::new(database, collection);
-            self.catalog_one(&namespace, Some(&document), as_of);
-            seen.insert(namespace.collection);
+        let documents = properties.mirror.documents();
+        let names: BTreeSet<&str> = documents.iter().filter_map(|(document, _)| collection_of(document)).collect();
+        for collection in self.catalog.collections(database) {
+            if !names.contains(collection.as_str()) {
+                self.catalog.replace(database, &collection, None, as_of);
+            }
         }
-        let known = self.catalog.collections(database).into_iter();
-        let statics = self.settings.definitions.keys().filter(|namespace| *namespace.database == *database);
-        let named = known.chain(statics.map(|namespace| namespace.collection.to_string()));
-        for collection in named.filter(|collection| !seen.contains(collection.as_str())) {
-            self.catalog_one(&Namespace::new(database, collection), None, as_of);
+        for (document, as_of) in &documents {
+            if let Some(collection) = collection_of(document) {
+                self.catalog.replace(database, collection, Some(document), *as_of);
+            }
         }
-    }
-
-    /// Stored properties with the static definitions behind the stored ones; of two with one name the stored one counts.
-    fn with_static(&self, namespace: &Namespace, properties: Option<&Document>) -> Option<Document> {
-        let Some(statics) = self.settings.definitions.get(namespace) else { return properties.cloned() };
-        let mut merged = properties.cloned().unwrap_or_default();
-        let mut streams = match merged.get("streams") {
-            None => Vec::new(),
-            Some(Bson::Array(stored)) => stored.clone(),
-            // Broken as it is; its message is what the operator has to see.
-            Some(_) => return Some(merged),
-        };
-        streams.extend(statics.iter().cloned().map(Bson::Document));
-        merged.insert("streams", streams);
-        Some(merged)
     }
 
     fn properties(&self, database: &str) -> Arc<Properties> {
@@ -292,11 +272,11 @@ impl Metadata {
     fn document_changed(&self, namespace: &Namespace, id: &Bson, document: Option<Document>, time: Timestamp) {
         if &*namespace.collection == PROPERTIES {
             let properties = self.properties(&namespace.database);
-            let Some(collection) = id.as_str().and_then(collection_of) else { return };
+            let Some(collection) = collection_of_id(id) else { return };
             let concerned = Namespace::new(namespace.database.clone(), collection);
             properties.unknown.apply(id.as_str().unwrap_or_default(), document.clone(), time);
             if properties.mirror.apply(id, document.clone(), time) {
-                self.catalog_one(&concerned, document.as_ref(), time);
+                self.catalog.replace(&concerned.database, &concerned.collection, document.as_ref(), time);
             }
             self.retire(&concerned, time);
         }
@@ -310,10 +290,10 @@ impl Metadata {
         }
         if let Some(users) = &self.users
             && users.namespace() == namespace
-            && let Some(name) = id.as_str()
+            && let Some(name) = users.name_of(id, document.as_ref())
         {
-            users.apply(name, document.clone(), time);
-            self.live.end_where(|session| self.access.recheck_user(&session.grant, name, document.as_ref()));
+            users.apply(&name, document.clone(), time);
+            self.live.end_where(|session| self.access.recheck_user(&session.grant, &name, document.as_ref()));
         }
     }
 
@@ -321,9 +301,9 @@ impl Metadata {
         if &*namespace.collection == PROPERTIES {
             let properties = self.properties(&namespace.database);
             for id in properties.mirror.clear(time) {
-                let Some(collection) = id.as_str().and_then(collection_of) else { continue };
+                let Some(collection) = collection_of_id(&id) else { continue };
                 let concerned = Namespace::new(namespace.database.clone(), collection);
-                self.catalog_one(&concerned, None, time);
+                self.catalog.replace(&concerned.database, &concerned.collection, None, time);
                 self.retire(&concerned, time);
             }
         }
@@ -421,8 +401,4 @@ pub const RESERVED_DATABASES: [&str; 3] = ["admin", "config", "local"];
 
 fn properties_id(collection: &str) -> String {
     format!("{PROPERTIES_ID_PREFIX}{collection}")
-}
-
-fn collection_of(id: &str) -> Option<&str> {
-    id.strip_prefix(PROPERTIES_ID_PREFIX)
 }

@@ -187,7 +187,6 @@ pub fn asks(method: &Method, version: Version, headers: &HeaderMap) -> Asks {
 
 /// The coding of a body that the client takes: gzip before deflate, as RESTHeart prefers them.
 pub fn accepted_coding(headers: &HeaderMap) -> ContentCoding {
-    let values = headers.get_all(header::ACCEPT_ENCODING).into_iter();
     let accepts = |coding: &str| {
         let takes = |element: &str| {
             let mut parts = element.split(';').map(str::trim);
@@ -195,7 +194,8 @@ pub fn accepted_coding(headers: &HeaderMap) -> ContentCoding {
             let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
             named && !refused
         };
-        values.clone().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(takes)
+        let values = headers.get_all(header::ACCEPT_ENCODING).into_iter();
+        values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(takes)
     };
     match (accepts("gzip"), accepts("deflate")) {
         (true, _) => ContentCoding::Gzip,

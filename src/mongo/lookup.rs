@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bson::{Document, Timestamp, doc};
+use bson::{Bson, Document, Timestamp, doc};
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use lru::LruCache;
 use mongodb::Client;
@@ -20,9 +20,11 @@ const ABSENCE_REMEMBERED: Duration = Duration::from_secs(1);
 /// How often one find is repeated because a change overtook it, before its answer is given unremembered.
 const OVERTAKEN_MAX: u32 = 3;
 
+const ID: &str = "_id";
+
 type Reading = Shared<BoxFuture<'static, Result<Known, MongoError>>>;
 
-/// Finds documents by `_id` (a string) and remembers them.
+/// Finds documents by `_id`, or another property, that is a string, and remembers them.
 ///
 /// A lookup takes its place in the table before it reads, so that a change that overtakes it is noticed. While no feed
 /// watches the collection nothing is remembered: each question goes to MongoDB.
@@ -34,6 +36,8 @@ struct State {
     namespace: Namespace,
     client: Client,
     clock: Clock,
+    /// The property that is asked for.
+    property: String,
     watched: AtomicBool,
     table: Mutex<Table>,
 }
@@ -87,12 +91,38 @@ impl Lookup {
             namespace,
             client,
             clock,
+            property: ID.to_owned(),
             watched: AtomicBool::new(false),
             table: Mutex::new(table),
         };
         Self {
             state: Arc::new(state),
         }
+    }
+
+    /// Looks documents up by another property than `_id`. To be called before anything is asked.
+    pub fn by(self, property: String) -> Self {
+        let State { namespace, client, clock, table, .. } =
+            Arc::into_inner(self.state).expect("invariant: nobody has asked yet, so nobody else holds the state");
+        let state = State { namespace, client, clock, property, watched: AtomicBool::new(false), table };
+        Self { state: Arc::new(state) }
+    }
+
+    /// The name under which a changed document is remembered: its property now, or, where it is gone, the one under which
+    /// a document with that `_id` is remembered.
+    pub fn name_of(&self, id: &Bson, document: Option<&Document>) -> Option<String> {
+        if self.state.property == ID {
+            return id.as_str().map(str::to_owned);
+        }
+        if let Some(name) = document.and_then(|document| document.get_str(&self.state.property).ok()) {
+            return Some(name.to_owned());
+        }
+        let table = self.state.lock();
+        let is_it = |slot: &Slot| match slot {
+            Slot::Known { known, .. } => known.document.as_ref().is_some_and(|document| document.get(ID) == Some(id)),
+            Slot::Reading { .. } => false,
+        };
+        table.slots.iter().find(|(_, slot)| is_it(slot)).map(|(name, _)| name.clone())
     }
 
     /// The collection that is looked into.
@@ -210,7 +240,7 @@ impl State {
             .client
             .database(&self.namespace.database)
             .collection::<Document>(&self.namespace.collection);
-        let document = collection.find_one(doc! { "_id": id }).await?;
+        let document = collection.find_one(doc! { &self.property: id }).await?;
         Ok(Known {
             document: document.map(Arc::new),
             as_of,

@@ -95,7 +95,7 @@ pub fn document_text(document: &Document, mode: JsonMode) -> String {
 
 /// Returns the JSON body of an error answer, as RESTHeart writes it.
 ///
-/// In `message` each `"` becomes `'` and each tab two blanks. `exception` is the name of a class and its message.
+/// In messages each `"` becomes `'` and each tab two blanks. `exception` is the name of a class and its message.
 ///
 /// Source: `restheart-compat.md` section 6.1.
 pub fn error_body(
@@ -114,12 +114,13 @@ pub fn error_body(
     if let Some(description) = description {
         entry("http status description", description);
     }
+    let plain = |message: &str| message.replace('"', "'").replace('\t', "  ");
     if let Some(message) = message {
-        entry("message", &message.replace('"', "'").replace('\t', "  "));
+        entry("message", &plain(message));
     }
     if let Some((class, message)) = exception {
         entry("exception", class);
-        entry("exception message", message);
+        entry("exception message", &plain(message));
     }
     out.push('}');
     out

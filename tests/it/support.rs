@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "a helper may come before its second caller")]
 
+pub(crate) mod client;
+pub(crate) mod json;
 pub(crate) mod mongod;
 pub(crate) mod process;
+pub(crate) mod sidestream;
+pub(crate) mod stack;
 
 #[allow(unused_imports, reason = "rooms use what they need")]
 pub(crate) use mongod::{ReplicaSet, client_of, mongo_client, mongo_uri};

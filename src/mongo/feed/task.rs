@@ -281,7 +281,7 @@ impl Task {
                 }
                 // The old cursor is left before anything else is read from it, so the new one begins where this one
                 // stopped: nothing that is written from now on can be missed. Whoever asked may have gone away.
-                drop(reply.send(()));
+                let _: Result<(), ()> = reply.send(());
                 known
             }
         }

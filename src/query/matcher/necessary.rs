@@ -188,7 +188,7 @@ impl Necessary {
     }
 
     /// The less, the fewer events pass it, as far as can be known beforehand.
-    fn cost(&self) -> usize {
+    pub fn cost(&self) -> usize {
         match self {
             Self::Nothing => 0,
             Self::Equality { keys, .. } => keys.len(),

@@ -124,7 +124,7 @@ fn error_bodies_are_written_as_restheart_does() {
             Some(("E", "m \"q\"")),
             JsonMode::Default
         ),
-        r#"{"http status code": 400, "message": "a 'b'  c", "exception": "E", "exception message": "m \"q\""}"#
+        r#"{"http status code": 400, "message": "a 'b'  c", "exception": "E", "exception message": "m 'q'"}"#
     );
 }
 

@@ -89,6 +89,20 @@ impl Log {
         let ended = seen.wait_for(|(_, ended)| *ended);
         matches!(tokio::time::timeout(within, ended).await, Ok(Ok(_)))
     }
+
+    /// As [`Self::ended`], for a `Drop`.
+    pub(crate) fn ended_blocking(&self, within: Duration) -> bool {
+        let log = self.clone();
+        // A thread of its own, since the caller's may belong to a runtime, which must not be blocked on.
+        let waiting = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .expect("a runtime without I/O can be made");
+            runtime.block_on(log.ended(within))
+        });
+        waiting.join().expect("it does not panic")
+    }
 }
 
 /// A child behind its shell. Dropping it kills the child and waits for it.

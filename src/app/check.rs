@@ -1,0 +1,181 @@
+//! `sidestream check`: what is wrong in the database, and how each stream is served.
+
+use std::time::Duration;
+
+use crate::app::rooms;
+use crate::config::{Config, Streams, Watch};
+use crate::front::half::StreamsHalf;
+use crate::lifecycle::Tasks;
+use crate::mongo::client::{connect, operation_time};
+use crate::mongo::feed::{Gate as _, Scope};
+use crate::mongo::privileges::{self, Need};
+use crate::mongo::{MongoError, Namespace};
+use crate::proxy::Forwarder;
+
+/// How long the database may take to answer before it counts as unreachable.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// What `sidestream check` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// For people, in the order in which they should be read.
+    pub lines: Vec<String>,
+    /// Whether nothing is wrong.
+    pub ok: bool,
+}
+
+impl CheckReport {
+    fn fine(&mut self, line: impl Into<String>) {
+        self.lines.push(format!("ok       {}", line.into()));
+    }
+
+    fn note(&mut self, line: impl Into<String>) {
+        self.lines.push(format!("note     {}", line.into()));
+    }
+
+    fn wrong(&mut self, line: impl Into<String>) {
+        self.lines.push(format!("wrong    {}", line.into()));
+        self.ok = false;
+    }
+}
+
+/// Checks what a valid configuration leads to: the upstream, MongoDB, its privileges, and every definition and permission
+/// stored there.
+pub async fn check(config: &Config) -> CheckReport {
+    let mut report = CheckReport { ok: true, ..CheckReport::default() };
+    report.fine("the configuration is valid");
+    match Forwarder::new(rooms::proxy(&config.upstream)) {
+        Ok(forwarder) => match forwarder.probe().await {
+            Ok(()) => report.fine("the upstream takes connections"),
+            Err(error) => report.wrong(format!("upstream.url: {error}")),
+        },
+        Err(error) => report.wrong(format!("upstream.url: {error}")),
+    }
+    match &config.streams {
+        None => report.note("streams.enabled = false: a plain proxy, nothing else to check"),
+        Some(streams) => check_streams(config, streams, &mut report).await,
+    }
+    report
+}
+
+async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckReport) {
+    let client = match connect(streams.mongodb.uri.reveal(), 1).await {
+        Ok(client) => client,
+        Err(error) => return report.wrong(format!("mongodb.uri: {error}")),
+    };
+    match tokio::time::timeout(PATIENCE, operation_time(&client)).await {
+        Ok(Ok(_)) => report.fine("MongoDB answers, as a replica set"),
+        Ok(Err(MongoError::NoReplicaSet)) => {
+            report.wrong(
+                "MongoDB runs without a replica set, so it has no change streams. Start mongod with --replSet rs0 and \
+                 run rs.initiate() once in mongosh: one member is enough. Until then streams answer 503; REST goes on",
+            );
+            return;
+        }
+        Ok(Err(error)) => return report.wrong(format!("mongodb.uri: {error}")),
+        Err(_) => return report.wrong("mongodb.uri: MongoDB does not answer"),
+    }
+    let tasks = Tasks::new();
+    let half = match rooms::streams(config, streams, &tasks).await {
+        Ok(half) => half,
+        Err(error) => return report.wrong(format!("{error}")),
+    };
+    if !check_privileges(&client, streams, &half, report).await {
+        return;
+    }
+    check_order(streams, &half, report);
+    let databases = half.mounts.databases().map(str::to_owned).chain(half.admission.settings.rests_on.clone());
+    let mut databases: Vec<String> = databases.collect();
+    databases.sort_unstable();
+    databases.dedup();
+    for database in databases {
+        let scope = Scope::Database(database.as_str().into());
+        if let Err(error) = half.metadata().reload(&scope).await {
+            report.wrong(format!("{database}: {error}"));
+        }
+    }
+    check_definitions(&half, report);
+    for problem in half.metadata().access().problems() {
+        report.wrong(format!("permission {}: {}; it lets nobody in", problem.id, problem.reason));
+    }
+}
+
+async fn check_privileges(
+    client: &mongodb::Client,
+    streams: &Streams,
+    half: &StreamsHalf,
+    report: &mut CheckReport,
+) -> bool {
+    let mut needs = Vec::new();
+    let rests_on = half.admission.settings.rests_on.iter().map(String::as_str);
+    for database in half.mounts.databases().chain(rests_on) {
+        needs.push(match streams.mongodb.watch {
+            Watch::Database => Need::Watch(Scope::Database(database.into())),
+            Watch::Deployment => Need::Watch(Scope::Deployment),
+        });
+        needs.push(Need::Read(Namespace::new(database, crate::front::metadata::PROPERTIES)));
+    }
+    if let Some(acl) = &streams.acl {
+        needs.push(Need::Read(Namespace::new(acl.database.as_str(), acl.collection.as_str())));
+    }
+    if let Some(users) = &streams.auth.mongo {
+        needs.push(Need::Read(Namespace::new(users.database.as_str(), users.collection.as_str())));
+    }
+    let mut unique = Vec::new();
+    for need in needs {
+        if !unique.contains(&need) {
+            unique.push(need);
+        }
+    }
+    match privileges::missing(client, &unique).await {
+        Ok(missing) if missing.is_empty() => {
+            report.fine("MongoDB grants what is needed");
+            true
+        }
+        Ok(missing) => {
+            for missing in missing {
+                report.wrong(format!("{missing}; docs/privileges.md has the role as a command"));
+            }
+            false
+        }
+        Err(error) => {
+            report.wrong(format!("privileges: {error}"));
+            false
+        }
+    }
+}
+
+/// Says whether revocations hold by order or within a second.
+fn check_order(streams: &Streams, half: &StreamsHalf, report: &mut CheckReport) {
+    let rests_on = &half.admission.settings.rests_on;
+    let elsewhere: Vec<&str> =
+        half.mounts.databases().filter(|database| !rests_on.iter().any(|kept| kept == database)).collect();
+    let mounts_all = streams.mongodb.mounts.iter().any(|mount| mount.what == "*");
+    match streams.mongodb.watch {
+        Watch::Deployment => report.fine("revocations hold by order, for every database"),
+        Watch::Database if elsewhere.is_empty() && !mounts_all => {
+            report.fine("revocations hold by order: permissions and users lie in the database that is watched");
+        }
+        Watch::Database => report.note(format!(
+            "permissions and users lie in {}: for streams of other databases a revocation holds within a second, not by \
+             order; mongodb.watch = \"deployment\" makes it one order",
+            rests_on.join(", ")
+        )),
+    }
+}
+
+fn check_definitions(half: &StreamsHalf, report: &mut CheckReport) {
+    let described = half.described();
+    if described.is_empty() {
+        report.note("no stream is defined yet");
+    }
+    for stream in described {
+        let uri = stream.uri.as_deref().unwrap_or("(without uri)");
+        let name = format!("stream {}.{}/{uri}", stream.database, stream.collection);
+        match (stream.kind, stream.reason) {
+            ("broken", reason) => report.wrong(format!("{name}: {}", reason.unwrap_or_default())),
+            (kind, None) => report.fine(format!("{name}: {kind}")),
+            (kind, Some(reason)) => report.fine(format!("{name}: {kind}, since {reason}")),
+        }
+    }
+}

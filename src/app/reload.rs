@@ -1,0 +1,56 @@
+//! What a changed file means for a running process.
+
+use std::path::PathBuf;
+
+use crate::app::log;
+use crate::config::{Config, ProcessEnvironment};
+use crate::lifecycle::Reload;
+
+/// Reads the file again whenever that is asked for: applies what can change, and says what cannot.
+pub(super) async fn on_request(mut running: Config, file: PathBuf, wishes: Reload) {
+    loop {
+        wishes.requested().await;
+        let read = match Config::load(&file, &ProcessEnvironment) {
+            Ok(read) => read,
+            Err(errors) => {
+                for error in errors {
+                    tracing::error!(%error, "configuration not reloaded: {error}");
+                }
+                continue;
+            }
+        };
+        if read.log.level != running.log.level {
+            match log::set_level(&read.log.level) {
+                Ok(()) => {
+                    tracing::info!(level = read.log.level, "log.level is now {}", read.log.level);
+                    running.log.level.clone_from(&read.log.level);
+                }
+                Err(error) => tracing::error!(%error, "log.level not changed"),
+            }
+        }
+        let waiting = sections_that_differ(&running, &read);
+        match waiting.as_slice() {
+            [] => tracing::info!("configuration reloaded"),
+            sections => tracing::warn!(
+                sections = sections.join(", "),
+                "configuration read; what changed in {} takes effect at the next start", sections.join(", ")
+            ),
+        }
+    }
+}
+
+fn sections_that_differ(running: &Config, read: &Config) -> Vec<&'static str> {
+    let mut sections = Vec::new();
+    let mut compare = |name, differs: bool| {
+        if differs {
+            sections.push(name);
+        }
+    };
+    compare("[server]", running.server != read.server);
+    compare("[upstream]", running.upstream != read.upstream);
+    compare("[streams], [mongodb], [auth], [acl], [[stream]]", running.streams != read.streams);
+    compare("[log]", running.log != read.log);
+    compare("[limits]", running.limits != read.limits);
+    compare("[admin]", running.admin != read.admin);
+    sections
+}

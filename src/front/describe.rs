@@ -1,0 +1,120 @@
+//! What is served and how: for `/streams`, and for `check`.
+
+use std::time::{Duration, SystemTime};
+
+use bson::{Bson, Document};
+use serde_json::{Value, json};
+
+use crate::engine::plan::{Served, serve};
+use crate::front::half::StreamsHalf;
+use crate::mongo::ResumeToken;
+use crate::mongo::feed::{Feed, State};
+use crate::notation::template::{self, Bound};
+use crate::streams::Definition;
+use crate::streams::definition::DefinitionEntry;
+
+/// How one definition is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The database.
+    pub database: String,
+    /// The collection.
+    pub collection: String,
+    /// The stream's name; none where the entry lacks it.
+    pub uri: Option<String>,
+    /// `shared`, `dedicated` or `broken`.
+    pub kind: &'static str,
+    /// Why it is not shared.
+    pub reason: Option<String>,
+}
+
+impl StreamsHalf {
+    /// Every definition that is known, broken ones too.
+    pub fn described(&self) -> Vec<Described> {
+        let catalog = self.metadata().catalog();
+        let mut described = Vec::new();
+        for database in catalog.databases() {
+            for collection in catalog.collections(&database) {
+                let Some(entry) = catalog.find(&database, &collection) else { continue };
+                let one = |uri: Option<String>, (kind, reason)| Described {
+                    database: database.clone(),
+                    collection: collection.clone(),
+                    uri,
+                    kind,
+                    reason,
+                };
+                if let Some(reason) = entry.definitions.broken() {
+                    described.push(one(None, ("broken", Some(reason.to_owned()))));
+                }
+                let entries = entry.definitions.entries();
+                described.extend(entries.map(|entry| one(entry.uri.clone(), served(entry))));
+            }
+        }
+        described
+    }
+
+    /// The body of `/streams`.
+    pub fn describe(&self) -> Value {
+        let sessions = self.metadata().live().all();
+        let stream = |described: Described| {
+            let open = sessions.iter().filter(|session| {
+                *session.namespace.database == described.database
+                    && *session.namespace.collection == described.collection
+                    && Some(&session.definition.uri) == described.uri.as_ref()
+            });
+            let path = self.mounts.path_of(&described.database, &described.collection);
+            let path = path.zip(described.uri.as_ref()).map(|(path, uri)| format!("{path}/_streams/{uri}"));
+            json!({
+                "database": described.database, "collection": described.collection, "uri": described.uri,
+                "path": path, "kind": described.kind, "reason": described.reason, "sessions": open.count(),
+            })
+        };
+        let streams: Vec<Value> = self.described().into_iter().map(stream).collect();
+        let feeds: Vec<Value> = self.feeds().all().iter().map(|feed| describe_feed(feed)).collect();
+        json!({
+            "streams": streams,
+            "sessions": sessions.len(),
+            "cursors": { "feed": feeds.len(), "dedicated": self.admission.engine.dedicated_cursors() },
+            "feeds": feeds,
+        })
+    }
+}
+
+fn describe_feed(feed: &Feed) -> Value {
+    let position = feed.position().borrow().clone();
+    let idle = position.as_ref().map(|token| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_secs(token.time().time.into())).as_secs()
+    });
+    let (state, reason) = match feed.state() {
+        State::Opening => ("opening", None),
+        State::Live => ("live", None),
+        State::Down(error) => ("down", Some(error.to_string())),
+    };
+    json!({
+        "scope": feed.scope().to_string(), "state": state, "reason": reason,
+        "position": position.as_ref().map(ResumeToken::as_str),
+        "seconds_behind_clock": idle, "ring_bytes": feed.ring().bytes(),
+    })
+}
+
+fn served(entry: &DefinitionEntry) -> (&'static str, Option<String>) {
+    match &entry.definition {
+        Err(message) => ("broken", Some(message.clone())),
+        Ok(definition) => match serve(&example(definition)) {
+            Served::Shared(_) => ("shared", None),
+            Served::Dedicated { reason } => ("dedicated", Some(reason)),
+        },
+    }
+}
+
+/// The stages with every variable bound to a text: how a stream is served depends on the stages, hardly on the values.
+fn example(definition: &Definition) -> Vec<Document> {
+    let bound = |_: &str| Some(Bound { value: Bson::String("example".to_owned()), is_trusted: false });
+    let then = |stage: &Document| match stage.get("$ifvar") {
+        Some(Bson::Array(parts)) => parts.get(1).and_then(Bson::as_document).cloned(),
+        _ => Some(stage.clone()),
+    };
+    let resolve = |stage: Document| template::interpolate(&stage, &bound).ok()?.as_document().cloned();
+    definition.stages.iter().filter_map(then).filter_map(resolve).collect()
+}

@@ -1,0 +1,226 @@
+//! The streams half: from a request for a stream to a session on its socket.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::access::RequestHead;
+use crate::delivery::Ending;
+use crate::engine::plan::Framing;
+use crate::front::admission::{Admission, Admitted};
+use crate::front::feeds::Feeds;
+use crate::front::freshness::Freshness;
+use crate::front::listener::{Answer, ConnectionInfo, Session, TakenSocket};
+use crate::front::metadata::Metadata;
+use crate::front::parameters::value;
+use crate::front::refusal::Refusal;
+use crate::front::route::{Address, Asks, Mounts, accepted_coding};
+use crate::mongo::feed::State;
+use crate::proxy::ProxyBody;
+use crate::session::{self, ContentCoding, SessionSettings, sse, websocket};
+use crate::wire::JsonMode;
+
+/// Everything that serves streams.
+#[derive(Debug)]
+pub struct StreamsHalf {
+    /// What is mounted where.
+    pub mounts: Mounts,
+    /// From a head to a subscribed session.
+    pub admission: Admission,
+    /// Read your own writes.
+    pub freshness: Freshness,
+    /// Intervals of WebSocket sessions.
+    pub websocket: SessionSettings,
+    /// Intervals of SSE sessions.
+    pub sse: SessionSettings,
+    /// One line a session.
+    pub access_log: bool,
+}
+
+impl StreamsHalf {
+    /// Where a request leads, if it leads below a mount.
+    pub fn address<B>(&self, request: &Request<B>) -> Option<Address> {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = host.split(':').next().unwrap_or_default();
+        self.mounts.resolve(&RequestHead::decode_path(request.uri().path()), host)
+    }
+
+    /// The head, as access and admission see it.
+    pub fn head(&self, request: &Request<Incoming>, connection: &ConnectionInfo) -> RequestHead {
+        let query = request.uri().query().unwrap_or_default();
+        let path = request.uri().path();
+        RequestHead {
+            method: request.method().clone(),
+            path: RequestHead::decode_path(path),
+            raw_path: path.to_owned(),
+            query: RequestHead::decode_query(query),
+            query_string: query.to_owned(),
+            headers: request.headers().clone(),
+            peer: connection.peer,
+            local: connection.local,
+            scheme: connection.scheme,
+        }
+    }
+
+    /// Whether the collection at this address has definitions, as far as is known without asking.
+    pub fn is_defined(&self, address: &Address) -> bool {
+        let found = self.metadata().catalog().find(address.database(), address.collection());
+        found.is_some_and(|entry| entry.definitions.entries().next().is_some())
+    }
+
+    /// Serves a request for a stream.
+    pub async fn serve(
+        self: &Arc<Self>,
+        head: RequestHead,
+        address: &Address,
+        asks: Asks,
+        id: &HeaderValue,
+    ) -> Answer {
+        let headers = head.headers.clone();
+        let mode = JsonMode::from_parameter(value(&head.query, "jsonMode"));
+        if !is_encoded(&head.raw_path) {
+            return Answer::Http(Refusal::Target.answer(&headers, mode));
+        }
+        match self.admission.admit(head, address, asks).await {
+            Ok(admitted) => self.open(admitted, &headers, id),
+            Err(refusal) => {
+                let status = refusal.status().as_u16().to_string();
+                metrics::counter!("sidestream_refusals_total", "status" => status).increment(1);
+                Answer::Http(refusal.answer(&headers, mode))
+            }
+        }
+    }
+
+    /// Tells what is wrong with a request that asked for neither transport.
+    pub async fn explain(&self, head: RequestHead, address: &Address) -> Response<ProxyBody> {
+        let headers = head.headers.clone();
+        let mode = JsonMode::from_parameter(value(&head.query, "jsonMode"));
+        let refusal = match self.admission.admit(head, address, Asks::Neither).await {
+            Err(refusal) => refusal,
+            Ok(_) => unreachable!("admission refuses what asks for neither transport"),
+        };
+        refusal.answer(&headers, mode)
+    }
+
+    /// What keeps streams from being served now.
+    pub fn not_ready(&self) -> Vec<String> {
+        let down = |feed: &Arc<crate::mongo::feed::Feed>| match feed.state() {
+            State::Live => None,
+            State::Opening => Some(format!("feed {}: opening", feed.scope())),
+            State::Down(error) => Some(format!("feed {}: {error}", feed.scope())),
+        };
+        self.feeds().all().iter().filter_map(down).collect()
+    }
+
+    /// Ends every session.
+    pub fn end_all(&self, ending: Ending) {
+        self.metadata().live().end_all(ending);
+    }
+
+    /// Definitions, permissions, users.
+    pub fn metadata(&self) -> &Arc<Metadata> {
+        &self.admission.metadata
+    }
+
+    /// The feeds.
+    pub fn feeds(&self) -> &Arc<Feeds> {
+        &self.admission.feeds
+    }
+
+    fn open(self: &Arc<Self>, admitted: Admitted, request: &HeaderMap, id: &HeaderValue) -> Answer {
+        let coding = accepted_coding(request);
+        let head = match admitted.framing {
+            Framing::WebSocket { .. } => websocket_head(request, id),
+            Framing::Sse => sse_head(request, coding, id),
+        };
+        let (half, id) = (Arc::clone(self), id.clone());
+        let session: Session = Box::new(move |socket| {
+            Box::pin(async move { half.run(admitted, socket, coding, id).await })
+        });
+        Answer::TakeOver { head, session }
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        admitted: Admitted,
+        socket: TakenSocket,
+        coding: ContentCoding,
+        id: HeaderValue,
+    ) {
+        let Admitted { stream, outlet, expires, framing, holds } = admitted;
+        let begun = Instant::now();
+        let expires = expires.map(|at| begun + at.duration_since(SystemTime::now()).unwrap_or_default());
+        let closed = match framing {
+            Framing::WebSocket { .. } => {
+                websocket::serve(socket.stream, socket.early, outlet, &self.websocket, expires).await
+            }
+            Framing::Sse => sse::serve(socket.stream, outlet, &self.sse, coding, expires).await,
+        };
+        drop(holds);
+        if self.access_log {
+            tracing::info!(
+                target: "access",
+                request_id = id.to_str().unwrap_or_default(),
+                stream = stream,
+                closed = session::close::label(closed.by),
+                frames = closed.frames,
+                bytes = closed.bytes,
+                lasted_ms = begun.elapsed().as_secs_f64() * 1e3,
+                "session of {stream} ended: {}", session::close::label(closed.by)
+            );
+        }
+    }
+}
+
+/// Whether every `%` in a path stands before two hexadecimal digits.
+fn is_encoded(raw_path: &str) -> bool {
+    raw_path.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+/// The head of the 101. The key may be anything, as in RESTHeart; subprotocols and extensions are not taken up.
+fn websocket_head(request: &HeaderMap, id: &HeaderValue) -> Bytes {
+    let key = request.get("sec-websocket-key").map(HeaderValue::as_bytes).unwrap_or_default();
+    let accept = tungstenite::handshake::derive_accept_key(key);
+    head("101 Switching Protocols", request, id, &[
+        ("Upgrade", "WebSocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", &accept),
+        ("Content-Type", "application/json; charset=UTF-8"),
+    ])
+}
+
+/// The head of the 200: the body ends with the connection, as RESTHeart's does.
+fn sse_head(request: &HeaderMap, coding: ContentCoding, id: &HeaderValue) -> Bytes {
+    let mut fields = vec![("Connection", "close"), ("Content-Type", "text/event-stream; charset=UTF-8")];
+    match coding {
+        ContentCoding::Identity => (),
+        ContentCoding::Gzip => fields.push(("Content-Encoding", "gzip")),
+        ContentCoding::Deflate => fields.push(("Content-Encoding", "deflate")),
+    }
+    head("200 OK", request, id, &fields)
+}
+
+fn head(status: &str, request: &HeaderMap, id: &HeaderValue, fields: &[(&str, &str)]) -> Bytes {
+    let mut head = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    let mut field = |name: &str, value: &[u8]| {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    };
+    fields.iter().for_each(|(name, value)| field(name, value.as_bytes()));
+    let origin = request.get(header::ORIGIN).map_or(b"*".as_slice(), HeaderValue::as_bytes);
+    field("Access-Control-Allow-Origin", origin);
+    field("Access-Control-Allow-Credentials", b"true");
+    field("Access-Control-Expose-Headers", b"ETag");
+    field("X-Request-Id", id.as_bytes());
+    head.extend_from_slice(b"\r\n");
+    Bytes::from(head)
+}

@@ -1,0 +1,170 @@
+//! Sockets: binds, accepts, lets hyper speak HTTP/1.1, and hands sockets over.
+//!
+//! A [`Service`] answers each request with an HTTP answer or by taking the connection over. The latter does without
+//! hyper's upgrades, so that the head of the answer is exactly the bytes the service wrote and no state of hyper's stays
+//! in an idle session: the hyper service fails, hyper writes nothing, its connection is taken apart, and the session runs
+//! on the bare socket in the same task.
+
+mod accept;
+mod alarm;
+mod connection;
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+
+use crate::{
+    lifecycle::{Shutdown, Tasks},
+    proxy::{ClientInfo, Forwarded, HeadSettings, ProxyBody},
+};
+
+pub use self::connection::serve;
+
+/// The client's connection, as a service sees it.
+pub type ConnectionInfo = ClientInfo;
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request. Dropped where it stands if the client goes away.
+    fn call<'a>(
+        &'a self,
+        request: Request<Incoming>,
+        connection: &'a ConnectionInfo,
+    ) -> BoxFuture<'a, Answer>;
+}
+
+/// What a service answers.
+pub enum Answer {
+    /// An answer; the connection goes on.
+    Http(Response<ProxyBody>),
+    /// The connection is the session's from here on.
+    TakeOver {
+        /// The whole head of the answer, raw, the empty line included.
+        head: Bytes,
+        /// Runs when the head has been written; the connection is closed when it returns.
+        session: Session,
+    },
+}
+
+/// What runs on a socket that was taken over.
+pub type Session = Box<dyn FnOnce(TakenSocket) -> BoxFuture<'static, ()> + Send>;
+
+/// A socket that was taken over.
+pub struct TakenSocket {
+    /// The socket, without any buffer of ours. Vectored writes reach it.
+    pub stream: BoxedIo,
+    /// What the client sent behind its request, not in `stream` any more.
+    pub early: Bytes,
+}
+
+/// Any socket.
+pub type BoxedIo = Box<dyn Io>;
+
+/// Reads and writes.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl From<Forwarded> for Answer {
+    fn from(forwarded: Forwarded) -> Self {
+        match forwarded {
+            Forwarded::Response(response) => Self::Http(response),
+            Forwarded::Tunnel(tunnel) => Self::TakeOver {
+                head: tunnel.head.clone(),
+                session: Box::new(move |socket| Box::pin(tunnel.run(socket.stream, socket.early))),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(response) => formatter.debug_tuple("Http").field(response).finish(),
+            Self::TakeOver { head, .. } => formatter
+                .debug_struct("TakeOver")
+                .field("head", head)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Limits of a listener and its connections.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// How many connections are open at once, sessions included; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Limits on request heads.
+    pub head: HeadSettings,
+    /// How long running requests (and sessions, which end themselves) may go on once draining has begun.
+    pub drain: Duration,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: 110_000,
+            head: HeadSettings::default(),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A bound listener, not yet accepting.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    name: &'static str,
+    address: SocketAddr,
+}
+
+/// Why a listener is not bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ListenError {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+impl Listener {
+    /// Binds. Port 0 takes a free one. `name` is what the log calls it: `public`, `admin`.
+    ///
+    /// # Errors
+    /// [`ListenError`], at once, naming the address: another process has the port, or we may not bind there.
+    pub fn bind(name: &'static str, address: SocketAddr) -> Result<Self, ListenError> {
+        let refused = |source| ListenError { address, source };
+        let socket = accept::bind(address).map_err(refused)?;
+        let bound = socket.local_addr().map_err(refused)?;
+        tracing::info!(listener = name, address = %bound, "listening");
+        Ok(Self {
+            socket,
+            name,
+            address: bound,
+        })
+    }
+
+    /// Returns the address that is really bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts and serves until draining begins; returns when every connection has ended, or the drain time has passed
+    /// and the rest were dropped.
+    pub async fn run<S: Service>(
+        self,
+        service: Arc<S>,
+        settings: ListenerSettings,
+        tasks: Tasks,
+        shutdown: Shutdown,
+    ) {
+        accept::run(self, service, settings, tasks, shutdown).await;
+    }
+}

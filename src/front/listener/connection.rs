@@ -1,0 +1,250 @@
+//! One connection, from accept to close.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::Response;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{Answer, Io, Service, Session, TakenSocket, alarm::Alarm};
+use crate::{
+    lifecycle::Shutdown,
+    proxy::{ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
+};
+
+/// Serves one client until the connection ends: requests, and then perhaps a session.
+///
+/// When `shutdown` drains, an idle connection ends at once and a busy one after its answer, or after `drain`.
+pub async fn serve<IO, S>(
+    stream: IO,
+    client: ClientInfo,
+    service: &S,
+    head: Arc<HeadSettings>,
+    shutdown: &Shutdown,
+    drain: Duration,
+) where
+    IO: Io + 'static,
+    S: Service,
+{
+    let end = serve_http(stream, &client, service, head, shutdown, drain).await;
+    match end {
+        End::Gone => (),
+        End::Closed { stream, has_unread } => close(stream, &[], has_unread).await,
+        End::Refused { stream, answer } => close(stream, answer, true).await,
+        End::Taken {
+            mut stream,
+            early,
+            head,
+            session,
+        } => {
+            if let Err(error) = stream.write_all(&head).await {
+                tracing::debug!(%error, client = %client.peer, "client gone before its session: {error}");
+                return;
+            }
+            drop(head);
+            let session = session(TakenSocket {
+                stream: Box::new(stream),
+                early,
+            });
+            within_drain(session, shutdown, drain).await;
+        }
+    }
+}
+
+/// How the HTTP part of a connection ends.
+enum End<IO> {
+    /// It broke, or was given up.
+    Gone,
+    Closed {
+        stream: IO,
+        has_unread: bool,
+    },
+    Refused {
+        stream: IO,
+        answer: &'static [u8],
+    },
+    Taken {
+        stream: IO,
+        early: Bytes,
+        head: Bytes,
+        session: Session,
+    },
+}
+
+/// What the hyper service fails with when a session takes the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was taken over")]
+struct TakenOver;
+
+async fn serve_http<IO, S>(
+    stream: IO,
+    client: &ClientInfo,
+    service: &S,
+    head: Arc<HeadSettings>,
+    shutdown: &Shutdown,
+    drain: Duration,
+) -> End<IO>
+where
+    IO: Io,
+    S: Service,
+{
+    let link = Arc::new(Link::default());
+    let taken: Mutex<Option<(Bytes, Session)>> = Mutex::new(None);
+    let answers = service_fn(|request| Answering {
+        answer: service.call(request, client),
+        link: &link,
+        taken: &taken,
+    });
+    let io = TokioIo::new(HeadIo::new(stream, head, Arc::clone(&link)));
+    let mut connection = http1::Builder::new()
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        // `HeadIo` itself tells a client that closed its half from one that has gone.
+        .half_close(false)
+        .serve_connection(io, answers);
+
+    let mut draining = Alarm::new(shutdown.draining());
+    let ended = poll_fn(|cx| {
+        if draining.poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        connection.poll_without_shutdown(cx).map(Some)
+    })
+    .await;
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            let finishing = poll_fn(|cx| connection.poll_without_shutdown(cx));
+            match timeout(drain, finishing).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return End::Gone,
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let io = parts.io.into_inner();
+    if let Some((head, session)) = taken {
+        let (stream, behind) = io.into_parts();
+        return End::Taken {
+            stream,
+            early: join(parts.read_buf, behind),
+            head,
+            session,
+        };
+    }
+    if let Some(refusal) = link.refusal() {
+        tracing::debug!(client = %client.peer, %refusal, "request refused: {refusal}");
+        let (stream, _) = io.into_parts();
+        return End::Refused {
+            stream,
+            answer: refusal.answer(),
+        };
+    }
+    if let Err(error) = ended {
+        tracing::debug!(client = %client.peer, %error, "connection ended: {error}");
+        if !error.is_parse() {
+            return End::Gone;
+        }
+    }
+    let has_unread = io.has_unread() || !parts.read_buf.is_empty();
+    let (stream, _) = io.into_parts();
+    End::Closed { stream, has_unread }
+}
+
+/// The service's answer to one request, as hyper takes it.
+struct Answering<'a> {
+    answer: BoxFuture<'a, Answer>,
+    link: &'a Arc<Link>,
+    taken: &'a Mutex<Option<(Bytes, Session)>>,
+}
+
+impl Future for Answering<'_> {
+    type Output = Result<Response<ProxyBody>, TakenOver>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match ready!(self.answer.as_mut().poll(cx)) {
+            Answer::Http(response) => {
+                Poll::Ready(Ok(response.map(|body| body.answering(self.link))))
+            }
+            Answer::TakeOver { head, session } => {
+                *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, session));
+                Poll::Ready(Err(TakenOver))
+            }
+        }
+    }
+}
+
+/// Runs what ends itself when draining begins, and drops it if it has not in time.
+async fn within_drain(session: impl Future<Output = ()>, shutdown: &Shutdown, drain: Duration) {
+    let mut session = std::pin::pin!(session);
+    tokio::select! {
+        // The session first: its end makes the drain pointless.
+        biased;
+        () = &mut session => return,
+        () = shutdown.draining() => (),
+    }
+    let _ = timeout(drain, session).await;
+}
+
+/// Ends a connection so that the client can read the answer: whatever it still sends is read and thrown away for a
+/// while, since closing on unread bytes makes the kernel reset the connection, and the answer be lost.
+///
+/// Source: RFC 9112 §9.6.
+async fn close<IO: Io>(mut stream: IO, answer: &[u8], has_unread: bool) {
+    let closing = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        if !has_unread {
+            return Ok(());
+        }
+        let until = Instant::now() + LINGER_TIME_MAX;
+        let mut room = vec![0; LINGER_READ_BYTES];
+        let mut left = LINGER_BYTES_MAX;
+        while let Ok(read) = timeout_at(until, stream.read(&mut room)).await {
+            match read? {
+                0 => break,
+                len if len >= left => break,
+                len => left -= len,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // A client that does not take its last bytes may not keep us; one that has gone is no fault.
+    if let Ok(Err(error)) = timeout(LINGER_TIME_MAX * 2, closing).await {
+        tracing::debug!(%error, "connection broke while closing: {error}");
+    }
+}
+
+fn join(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => first,
+        (true, _) => second,
+        (false, false) => {
+            let mut joined = BytesMut::from(first);
+            joined.extend_from_slice(&second);
+            joined.freeze()
+        }
+    }
+}
+
+/// How long, and how much, is read from a client that is being closed.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+const LINGER_READ_BYTES: usize = 8 << 10;
+
+const _: () = assert!(LINGER_READ_BYTES < LINGER_BYTES_MAX);

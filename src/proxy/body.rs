@@ -1,0 +1,132 @@
+//! The body of an answer, wherever it comes from.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::{head::Link, pool::UpstreamBody};
+
+/// What breaks a body off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer to a client.
+///
+/// An enum rather than a box: the forwarded body, which is nearly all of them, needs no allocation.
+pub struct ProxyBody {
+    kind: Kind,
+    /// Dropped with the body, which tells the connection that its answer is complete.
+    _answering: Option<Answering>,
+}
+
+enum Kind {
+    Empty,
+    Full(Option<Bytes>),
+    Upstream(UpstreamBody),
+    Boxed(Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>),
+}
+
+impl ProxyBody {
+    /// Returns a body without a byte.
+    pub fn empty() -> Self {
+        Self::of(Kind::Empty)
+    }
+
+    /// Returns a body of known bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Self::empty();
+        }
+        Self::of(Kind::Full(Some(bytes)))
+    }
+
+    /// Returns a body that is some other body.
+    pub fn boxed<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        Self::of(Kind::Boxed(Box::pin(body)))
+    }
+
+    pub(crate) fn upstream(body: UpstreamBody) -> Self {
+        Self::of(Kind::Upstream(body))
+    }
+
+    /// Returns this body, which now tells `link` when it has been written (or given up).
+    pub fn answering(self, link: &Arc<Link>) -> Self {
+        Self {
+            kind: self.kind,
+            _answering: Some(Answering(Arc::clone(link))),
+        }
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            _answering: None,
+        }
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Kind::Upstream(body) => body.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Empty => "empty",
+            Kind::Full(_) => "full",
+            Kind::Upstream(_) => "upstream",
+            Kind::Boxed(_) => "boxed",
+        };
+        write!(formatter, "ProxyBody({kind})")
+    }
+}
+
+struct Answering(Arc<Link>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answered();
+    }
+}

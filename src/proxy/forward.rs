@@ -1,0 +1,288 @@
+//! One request to the upstream, and its answer back.
+
+mod headers;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, response};
+use hyper::body::{Body, Incoming};
+use metrics::Counter;
+
+use self::headers::Intent;
+use super::{
+    ClientInfo, ProxyBody, ProxyError, ProxySettings, Tunnel,
+    pool::{ExchangeError, Pool, RequestBody, Upstream, UpstreamBody},
+    tunnel::{self, Opened},
+};
+
+/// Forwards requests to one upstream. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Forwarder {
+    pool: Arc<Pool>,
+    default_host: HeaderValue,
+    counters: Arc<OnceLock<Counters>>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// An answer: the upstream's, or 502 or 504 of our own.
+    Response(Response<ProxyBody>),
+    /// The upstream switched protocols; the client's socket is needed.
+    Tunnel(Tunnel),
+}
+
+impl Forwarder {
+    /// Makes a forwarder. Nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
+    pub fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
+        Ok(Self {
+            default_host: settings.upstream.host_header(),
+            pool: Arc::new(Pool::new(settings)?),
+            counters: Arc::default(),
+        })
+    }
+
+    /// Sends a request on and returns the answer as soon as its head is there; bodies stream in both directions.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the request to the upstream with its connection; so does dropping the answer's body.
+    pub async fn forward(&self, request: Request<Incoming>, client: &ClientInfo) -> Forwarded {
+        let (parts, body) = request.into_parts();
+        let intent = if body.is_end_stream() {
+            headers::intent(&parts.headers)
+        } else {
+            // The upstream would have to read the body before it switches: an ordinary request then, as RFC 9110 allows.
+            Intent::Exchange
+        };
+        let outcome = match intent {
+            Intent::Exchange => self.exchange(parts, body, client).await,
+            Intent::Switch => self.switch(parts, client).await,
+        };
+        let forwarded = outcome.unwrap_or_else(|error| {
+            report(&error);
+            Forwarded::Response(error_answer(&error))
+        });
+        self.count(&forwarded);
+        forwarded
+    }
+
+    /// Closes upstream connections that are idle for too long, for ever: to be run in a task of its own.
+    pub async fn tend(&self) {
+        let mut ticks = tokio::time::interval(self.pool.settings().idle.max(SWEEP_INTERVAL_MIN));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.pool.sweep();
+        }
+    }
+
+    /// Tries whether the upstream takes connections.
+    ///
+    /// # Errors
+    /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
+    pub async fn probe(&self) -> Result<(), ProxyError> {
+        self.pool.connect().await.map(drop)
+    }
+
+    async fn exchange(
+        &self,
+        parts: request::Parts,
+        body: Incoming,
+        client: &ClientInfo,
+    ) -> Result<Forwarded, ProxyError> {
+        let body = if body.is_end_stream() {
+            RequestBody::Empty
+        } else {
+            RequestBody::Client(body)
+        };
+        let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
+        let mut next = self.request(parts, Intent::Exchange, client, body);
+        // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
+        while let Some(upstream) = self.pool.kept() {
+            let again = may_repeat.then(|| repeated(&next));
+            match self.attempt(upstream, next).await {
+                Ok(forwarded) => return Ok(forwarded),
+                Err(ExchangeError::Unsent(request)) => next = *request,
+                Err(ExchangeError::Hyper(error)) if is_dead(&error) && again.is_some() => {
+                    tracing::debug!(
+                        "a kept upstream connection had died, trying once on a fresh one"
+                    );
+                    next = again.unwrap_or_else(|| unreachable!("checked in the guard"));
+                    break;
+                }
+                Err(error) => return Err(proxy_error(error)),
+            }
+        }
+        let upstream = self.pool.fresh().await?;
+        self.attempt(upstream, next).await.map_err(proxy_error)
+    }
+
+    async fn attempt(
+        &self,
+        mut upstream: Box<Upstream>,
+        request: Request<RequestBody>,
+    ) -> Result<Forwarded, ExchangeError> {
+        let within = self.pool.settings().response_timeout;
+        let response = upstream.exchange(request, within).await?;
+        let (parts, incoming) = response.into_parts();
+        let (parts, advised) = answer_head(parts);
+        let body = UpstreamBody::new(incoming, upstream, &self.pool, advised);
+        Ok(Forwarded::Response(Response::from_parts(
+            parts,
+            ProxyBody::upstream(body),
+        )))
+    }
+
+    async fn switch(
+        &self,
+        parts: request::Parts,
+        client: &ClientInfo,
+    ) -> Result<Forwarded, ProxyError> {
+        let request = self.request(parts, Intent::Switch, client, RequestBody::Empty);
+        match tunnel::open(&self.pool, request).await? {
+            Opened::Switched(tunnel) => Ok(Forwarded::Tunnel(tunnel)),
+            Opened::Refused(response) => {
+                let (parts, body) = response.into_parts();
+                let (mut parts, _) = answer_head(parts);
+                // The client may have sent frames already; they are no request.
+                parts
+                    .headers
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+                Ok(Forwarded::Response(Response::from_parts(parts, body)))
+            }
+        }
+    }
+
+    /// Builds the request as the upstream gets it. Its extensions carry the case of the header names, within hyper.
+    fn request(
+        &self,
+        mut parts: request::Parts,
+        intent: Intent,
+        client: &ClientInfo,
+        body: RequestBody,
+    ) -> Request<RequestBody> {
+        parts.headers = headers::for_upstream(&parts.headers, intent, client, &self.default_host);
+        parts.version = Version::HTTP_11;
+        Request::from_parts(parts, body)
+    }
+
+    fn count(&self, forwarded: &Forwarded) {
+        let counters = self.counters.get_or_init(Counters::new);
+        match forwarded {
+            Forwarded::Response(response) => counters.of(response.status()).increment(1),
+            Forwarded::Tunnel(_) => counters.of(StatusCode::SWITCHING_PROTOCOLS).increment(1),
+        }
+    }
+}
+
+fn answer_head(mut parts: response::Parts) -> (response::Parts, Option<Duration>) {
+    let (headers, advised) = headers::for_client(parts.headers);
+    parts.headers = headers;
+    // hyper writes the version that the client can read.
+    parts.version = Version::HTTP_11;
+    (parts, advised)
+}
+
+/// Returns the same request once more.
+fn repeated(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut again = Request::new(RequestBody::Empty);
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    again.extensions_mut().clone_from(request.extensions());
+    again
+}
+
+/// Whether a connection ended without a word of an answer, as one does whose peer has dropped it meanwhile.
+fn is_dead(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user() && !error.is_timeout()
+}
+
+pub(super) fn proxy_error(error: ExchangeError) -> ProxyError {
+    match error {
+        ExchangeError::Timeout => ProxyError::ResponseTimeout,
+        ExchangeError::Hyper(error) if error.is_user() => ProxyError::RequestBody(error),
+        ExchangeError::Hyper(error) if error.is_parse() => ProxyError::Answer(error),
+        ExchangeError::Hyper(error) => ProxyError::Broken(error),
+        // A fresh connection that ends at once.
+        ExchangeError::Unsent(_) => ProxyError::Connect(std::io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+fn report(error: &ProxyError) {
+    match error {
+        ProxyError::RequestBody(_) => tracing::debug!(%error, "request not forwarded: {error}"),
+        _ => tracing::warn!(%error, "request not answered by the upstream: {error}"),
+    }
+}
+
+/// Returns our own answer in place of the upstream's. The public text names no address and no inner error.
+fn error_answer(error: &ProxyError) -> Response<ProxyBody> {
+    let (status, message) = match error {
+        ProxyError::RequestBody(_) => (StatusCode::BAD_REQUEST, "the request's body broke off"),
+        ProxyError::ResponseTimeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the upstream did not answer in time",
+        ),
+        ProxyError::ConnectTimeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the upstream did not accept a connection in time",
+        ),
+        ProxyError::Connect(_) | ProxyError::Roots | ProxyError::Tls(_) => {
+            (StatusCode::BAD_GATEWAY, "the upstream cannot be reached")
+        }
+        ProxyError::Broken(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream broke off before it answered",
+        ),
+        ProxyError::Answer(_) => (
+            StatusCode::BAD_GATEWAY,
+            "the upstream's answer cannot be read",
+        ),
+    };
+    let body = format!(
+        r#"{{"http status code": {}, "http status description": "{}", "message": "{message}"}}"#,
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+    );
+    let mut response = Response::new(ProxyBody::full(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let ProxyError::RequestBody(_) = error {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// `sidestream_upstream_requests_total` by class of the answer, looked up once.
+#[derive(Debug)]
+struct Counters([Counter; 5]);
+
+impl Counters {
+    fn new() -> Self {
+        Self(
+            ["1xx", "2xx", "3xx", "4xx", "5xx"].map(
+                |class| metrics::counter!("sidestream_upstream_requests_total", "class" => class),
+            ),
+        )
+    }
+
+    fn of(&self, status: StatusCode) -> &Counter {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5);
+        &self.0[class - 1]
+    }
+}
+
+/// Sweeping more often than this is not worth it.
+const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);

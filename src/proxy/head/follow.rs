@@ -1,0 +1,132 @@
+//! Follows the body behind a head, to find where the next head begins. Looks, and never changes a byte.
+
+use super::{Refusal, parse::Framing};
+
+/// The longest line between chunks (a size with its extensions, or one trailer), in bytes.
+const LINE_BYTES_MAX: usize = 8 << 10;
+
+/// All trailers of a body together, in bytes.
+const TRAILERS_BYTES_MAX: usize = 32 << 10;
+
+const _: () = assert!(LINE_BYTES_MAX <= TRAILERS_BYTES_MAX);
+
+/// A place within a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// This many bytes are left.
+    Length(u64),
+    /// In the digits of a chunk's size.
+    Size { size: u64, digits: u8 },
+    /// Behind the digits, up to the line's end.
+    Extension { size: u64, seen: usize },
+    /// Behind the CR of a chunk's size line.
+    SizeFeed { size: u64 },
+    /// Within a chunk.
+    Chunk { left: u64 },
+    /// Behind a chunk, before its CR.
+    ChunkReturn,
+    /// Behind a chunk's CR.
+    ChunkFeed,
+    /// At the start of, or within, a trailer line.
+    Trailer { line: usize, seen: usize },
+    /// Behind the CR of a trailer line.
+    TrailerFeed { line: usize, seen: usize },
+    /// At the start of the next head.
+    End,
+}
+
+impl Follow {
+    pub(super) fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(0) => Self::End,
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Size { size: 0, digits: 0 },
+        }
+    }
+
+    /// Returns how many of `bytes` are the body's, having gone past them.
+    ///
+    /// # Errors
+    /// [`Refusal::Bad`] where the chunks are not well formed. hyper reads the same bytes and may refuse more.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        while at < bytes.len() && *self != Self::End {
+            match *self {
+                Self::Length(left) => {
+                    let taken = taken(left, bytes.len() - at);
+                    at += taken;
+                    *self = match left - taken as u64 {
+                        0 => Self::End,
+                        left => Self::Length(left),
+                    };
+                }
+                Self::Chunk { left } => {
+                    let taken = taken(left, bytes.len() - at);
+                    at += taken;
+                    *self = match left - taken as u64 {
+                        0 => Self::ChunkReturn,
+                        left => Self::Chunk { left },
+                    };
+                }
+                between => {
+                    *self = between.step(bytes[at])?;
+                    at += 1;
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    /// Goes past one byte of what lies between chunks.
+    fn step(self, byte: u8) -> Result<Self, Refusal> {
+        match (self, byte) {
+            (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+                // 16 digits fill a u64.
+                if digits >= 16 {
+                    return Err(Refusal::Bad);
+                }
+                let digit = char::from(byte).to_digit(16).ok_or(Refusal::Bad)?;
+                Ok(Self::Size {
+                    size: size << 4 | u64::from(digit),
+                    digits: digits + 1,
+                })
+            }
+            (Self::Size { size, digits: 1.. }, b'\r') => Ok(Self::SizeFeed { size }),
+            (Self::Size { size, digits: 1.. }, b';' | b' ' | b'\t') => {
+                Ok(Self::Extension { size, seen: 1 })
+            }
+            (Self::Extension { size, .. }, b'\r') => Ok(Self::SizeFeed { size }),
+            (Self::Extension { size, seen }, _)
+                if byte != b'\n' && byte != 0 && seen < LINE_BYTES_MAX =>
+            {
+                Ok(Self::Extension {
+                    size,
+                    seen: seen + 1,
+                })
+            }
+            (Self::SizeFeed { size: 0 }, b'\n') => Ok(Self::Trailer { line: 0, seen: 0 }),
+            (Self::SizeFeed { size }, b'\n') => Ok(Self::Chunk { left: size }),
+            (Self::ChunkReturn, b'\r') => Ok(Self::ChunkFeed),
+            (Self::ChunkFeed, b'\n') => Ok(Self::Size { size: 0, digits: 0 }),
+            (Self::Trailer { line, seen }, b'\r') => Ok(Self::TrailerFeed { line, seen }),
+            (Self::Trailer { line, seen }, _)
+                if byte != b'\n'
+                    && byte != 0
+                    && line < LINE_BYTES_MAX
+                    && seen < TRAILERS_BYTES_MAX =>
+            {
+                Ok(Self::Trailer {
+                    line: line + 1,
+                    seen: seen + 1,
+                })
+            }
+            (Self::TrailerFeed { line: 0, .. }, b'\n') => Ok(Self::End),
+            (Self::TrailerFeed { seen, .. }, b'\n') => Ok(Self::Trailer { line: 0, seen }),
+            _ => Err(Refusal::Bad),
+        }
+    }
+}
+
+fn taken(left: u64, available: usize) -> usize {
+    usize::try_from(left).map_or(available, |left| left.min(available))
+}

@@ -1,0 +1,205 @@
+//! One raw request head: where it ends, what it says about framing, and what must be rewritten or refused.
+
+use super::{Refusal, target};
+
+/// How the body behind a head is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By a length in bytes; 0 is no body.
+    Length(u64),
+    /// By chunks.
+    Chunked,
+}
+
+/// A head that hyper may read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Treated {
+    pub(super) framing: Framing,
+    /// The head in other bytes, where it could not stay as it was.
+    pub(super) rewritten: Option<Vec<u8>>,
+}
+
+/// Finds the end of the head in `bytes`, which begin with its first line; `scanned` of them were looked at before.
+///
+/// # Errors
+/// [`Refusal::Bad`] for a line that ends in LF alone, at once: nobody needs to wait for the rest.
+pub(super) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Refusal> {
+    for found in memchr::memchr_iter(b'\n', &bytes[scanned..]) {
+        let at = scanned + found;
+        if at == 0 || bytes[at - 1] != b'\r' {
+            return Err(Refusal::Bad);
+        }
+        if bytes[..at].ends_with(b"\r\n\r") {
+            return Ok(Some(at + 1));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a whole head, the empty line included.
+///
+/// What hyper refuses anyway (a method or a field name that is none) is left to it.
+///
+/// # Errors
+/// [`Refusal`] for what could be read in two ways, and for what we do not serve.
+pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> {
+    debug_assert!(head.ends_with(b"\r\n\r\n"));
+    if memchr::memchr(0, head).is_some() {
+        return Err(Refusal::Bad);
+    }
+    let mut lines = Lines(&head[..head.len() - 2]);
+    let request_line = lines.next().ok_or(Refusal::Bad)?;
+    let (method, raw_target, version) = split_request_line(request_line)?;
+    if (method, raw_target, version) == (&b"PRI"[..], &b"*"[..], &b"HTTP/2.0"[..]) {
+        return Err(Refusal::Preface);
+    }
+    let minor = match version {
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            minor @ b'0'..=b'9',
+        ] => *minor,
+        _ => return Err(Refusal::Bad),
+    };
+    if method == b"CONNECT" {
+        return Err(Refusal::Connect);
+    }
+    let fields = Fields::read(lines, fields_max)?;
+    if fields.host.is_none() && minor != b'0' {
+        return Err(Refusal::Bad);
+    }
+    let framing = fields.framing(minor)?;
+    let encoded = target::treat(method, raw_target, fields.host)?;
+    if encoded.is_none() && minor <= b'1' {
+        return Ok(Treated {
+            framing,
+            rewritten: None,
+        });
+    }
+    let mut rewritten = Vec::with_capacity(head.len() + 64);
+    rewritten.extend_from_slice(method);
+    rewritten.push(b' ');
+    rewritten.extend_from_slice(encoded.as_deref().unwrap_or(raw_target));
+    rewritten.extend_from_slice(if minor == b'0' {
+        b" HTTP/1.0"
+    } else {
+        b" HTTP/1.1"
+    });
+    rewritten.extend_from_slice(&head[request_line.len()..]);
+    Ok(Treated {
+        framing,
+        rewritten: Some(rewritten),
+    })
+}
+
+/// Splits at exactly two blanks: a third would be a blank in the target.
+fn split_request_line(line: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
+    let mut parts = line.split(|&byte| byte == b' ');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(method), Some(target), Some(version), None)
+            if !method.is_empty() && !target.is_empty() =>
+        {
+            Ok((method, target, version))
+        }
+        _ => Err(Refusal::Bad),
+    }
+}
+
+/// The lines of a head, without their CRLF.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let feed = memchr::memchr(b'\n', self.0)?;
+        let line = &self.0[..feed - 1];
+        self.0 = &self.0[feed + 1..];
+        Some(line)
+    }
+}
+
+/// The fields that decide what a request is and where it ends.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a [u8]>,
+    content_length: Option<u64>,
+    is_chunked: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(lines: Lines<'a>, fields_max: usize) -> Result<Self, Refusal> {
+        let mut fields = Self::default();
+        for (index, line) in lines.enumerate() {
+            if index >= fields_max {
+                return Err(Refusal::HeadTooLong);
+            }
+            // A blank in front is an obsolete folding; a CR alone ends a line for some and not for others.
+            if matches!(line.first(), None | Some(b' ' | b'\t')) || line.contains(&b'\r') {
+                return Err(Refusal::Bad);
+            }
+            let colon = memchr::memchr(b':', line).ok_or(Refusal::Bad)?;
+            let (name, value) = (&line[..colon], &line[colon + 1..]);
+            match colon {
+                4 if name.eq_ignore_ascii_case(b"host") => {
+                    put(&mut fields.host, host(value.trim_ascii())?)?;
+                }
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                    put(&mut fields.content_length, length(value.trim_ascii())?)?;
+                }
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                    let is_chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                    if fields.is_chunked || !is_chunked {
+                        return Err(Refusal::Bad);
+                    }
+                    fields.is_chunked = true;
+                }
+                _ => (),
+            }
+        }
+        Ok(fields)
+    }
+
+    fn framing(&self, minor: u8) -> Result<Framing, Refusal> {
+        match (self.is_chunked, self.content_length) {
+            (true, None) if minor != b'0' => Ok(Framing::Chunked),
+            (true, _) => Err(Refusal::Bad),
+            (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// Fills a field that may be there only once.
+fn put<T>(place: &mut Option<T>, value: T) -> Result<(), Refusal> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Bad),
+    }
+}
+
+fn host(value: &[u8]) -> Result<&[u8], Refusal> {
+    let is_authority = value
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte));
+    if is_authority {
+        Ok(value)
+    } else {
+        Err(Refusal::Bad)
+    }
+}
+
+fn length(value: &[u8]) -> Result<u64, Refusal> {
+    // `parse` would take a sign.
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Bad);
+    }
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(Refusal::Bad)
+}

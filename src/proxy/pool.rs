@@ -1,0 +1,206 @@
+//! Connections to the upstream: made, lent to one request at a time, kept for the next.
+//!
+//! Nothing is ever pipelined, and no connection is used whose end may have come: one that was idle for too long is
+//! dropped, one whose peer has closed gives the request back unsent (see [`Upstream::exchange`]).
+
+mod address;
+mod stream;
+mod upstream;
+
+use std::{fmt, io, sync::Mutex, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+pub use self::address::{AddressError, UpstreamAddress};
+pub(crate) use self::{
+    stream::UpstreamStream,
+    upstream::{ExchangeError, RequestBody, Upstream, UpstreamBody},
+};
+
+/// How the upstream is reached, and how long we wait for it.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// Where it is.
+    pub upstream: UpstreamAddress,
+    /// A kept connection is not used after this; less if the upstream says so (`Keep-Alive: timeout`, less 1 s).
+    pub idle: Duration,
+    /// How many idle connections are kept.
+    pub idle_connections_max: usize,
+    /// How long connecting may take, name lookup and TLS included.
+    pub connect_timeout: Duration,
+    /// How long the head of an answer may take, from when the request began to be sent.
+    pub response_timeout: Duration,
+}
+
+impl ProxySettings {
+    /// Returns the default settings for an upstream.
+    pub fn new(upstream: UpstreamAddress) -> Self {
+        Self {
+            upstream,
+            idle: Duration::from_secs(4),
+            idle_connections_max: 256,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a request has no answer from the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// No usable root certificate for an https upstream.
+    #[error("no usable root certificate on this machine")]
+    Roots,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// No connection was made.
+    #[error("the upstream cannot be reached: {0}")]
+    Connect(#[source] io::Error),
+    /// No connection was made in time.
+    #[error("the upstream did not accept a connection in time")]
+    ConnectTimeout,
+    /// The head of the answer did not come in time.
+    #[error("the upstream did not answer in time")]
+    ResponseTimeout,
+    /// The connection ended before the answer's head.
+    #[error("the upstream broke off: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The answer is not HTTP/1.
+    #[error("the upstream's answer cannot be read: {0}")]
+    Answer(#[source] hyper::Error),
+    /// The client's request body broke off or is malformed.
+    #[error("the request's body broke off: {0}")]
+    RequestBody(#[source] hyper::Error),
+}
+
+/// The connections to one upstream.
+pub(crate) struct Pool {
+    settings: ProxySettings,
+    tls: Option<TlsConnector>,
+    client: hyper::client::conn::http1::Builder,
+    /// The last one used is the first one lent, so that few stay warm. Held for a push or a pop only.
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    upstream: Box<Upstream>,
+    until: Instant,
+}
+
+impl Pool {
+    /// # Errors
+    /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
+    pub(crate) fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
+        let mut client = hyper::client::conn::http1::Builder::new();
+        client.preserve_header_case(true);
+        Ok(Self {
+            tls: stream::tls_connector(&settings.upstream)?,
+            settings,
+            client,
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(crate) fn settings(&self) -> &ProxySettings {
+        &self.settings
+    }
+
+    /// Lends a kept connection, if there is one that may still be good.
+    pub(crate) fn kept(&self) -> Option<Box<Upstream>> {
+        let mut idle = self.lock();
+        let newest = idle.pop()?;
+        if newest.until > Instant::now() {
+            return Some(newest.upstream);
+        }
+        // Older ones mostly ended earlier; what is left is swept. Closing sockets needs no lock.
+        let ended = std::mem::take(&mut *idle);
+        drop(idle);
+        drop(ended);
+        None
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
+    pub(crate) async fn fresh(&self) -> Result<Box<Upstream>, ProxyError> {
+        let stream = self.connect().await?;
+        let (sender, driver) = self
+            .client
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ProxyError::Broken)?;
+        Ok(Box::new(Upstream::new(sender, driver)))
+    }
+
+    /// Makes a bare connection.
+    ///
+    /// # Errors
+    /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
+    pub(crate) async fn connect(&self) -> Result<UpstreamStream, ProxyError> {
+        let connecting = UpstreamStream::connect(&self.settings.upstream, self.tls.as_ref());
+        match timeout(self.settings.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(ProxyError::Connect(error)),
+            Err(_elapsed) => Err(ProxyError::ConnectTimeout),
+        }
+    }
+
+    pub(crate) fn client(&self) -> &hyper::client::conn::http1::Builder {
+        &self.client
+    }
+
+    /// Keeps a connection whose answer has ended. `advised`: what the upstream's `Keep-Alive` allows.
+    pub(crate) fn keep(&self, upstream: Box<Upstream>, advised: Option<Duration>) {
+        let idle_max = advised.map_or(self.settings.idle, |advised| {
+            advised.min(self.settings.idle)
+        });
+        if idle_max.is_zero() {
+            return;
+        }
+        let until = Instant::now() + idle_max;
+        let mut idle = self.lock();
+        if idle.len() < self.settings.idle_connections_max {
+            idle.push(Idle { upstream, until });
+        }
+    }
+
+    /// Closes the connections that have been idle for too long.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        let mut idle = self.lock();
+        let mut at = 0;
+        while at < idle.len() {
+            if idle[at].until > now {
+                at += 1;
+            } else {
+                ended.push(idle.swap_remove(at));
+            }
+        }
+        drop(idle);
+        drop(ended);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn idle_count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // Nothing panics while it is held, and a half-done push or pop cannot be seen.
+        self.idle
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Pool({:?})", self.settings.upstream)
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection to the upstream, driven by whoever waits for its answer.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1::{Connection, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+
+use super::{Pool, UpstreamStream};
+use crate::proxy::{BodyError, timer::Deadline};
+
+/// The body of a request to the upstream.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    Empty,
+    Client(Incoming),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Why an exchange has no answer.
+#[derive(Debug)]
+pub(crate) enum ExchangeError {
+    /// The connection had ended before a byte was written; here is the request back.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection broke, or brought something that is no answer.
+    Hyper(hyper::Error),
+    /// The answer's head did not come in time.
+    Timeout,
+}
+
+/// A connection to the upstream.
+///
+/// hyper splits a connection in a sender and a driver. Both are polled in the same task here, the driver first, and what
+/// the driver brings is then found without a wake-up: hence the no-op wakers.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    sender: SendRequest<RequestBody>,
+    /// `None` once it has ended.
+    driver: Option<Connection<TokioIo<UpstreamStream>, RequestBody>>,
+    deadline: Deadline,
+    /// It has carried an exchange before.
+    pub(crate) is_kept: bool,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        sender: SendRequest<RequestBody>,
+        driver: Connection<TokioIo<UpstreamStream>, RequestBody>,
+    ) -> Self {
+        Self {
+            sender,
+            driver: Some(driver),
+            deadline: Deadline::default(),
+            is_kept: false,
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then.
+    ///
+    /// # Cancel safety
+    /// Dropping it breaks the exchange off; the connection cannot be used again and must be dropped, too.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        within: Duration,
+    ) -> Result<Response<Incoming>, ExchangeError> {
+        self.deadline.set(within);
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let (driver, deadline) = (&mut self.driver, &mut self.deadline);
+        let outcome = poll_fn(|cx| {
+            drive(driver, cx);
+            match answer
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
+                    Some(request) => ExchangeError::Unsent(Box::new(request)),
+                    None => ExchangeError::Hyper(error.into_error()),
+                })),
+                Poll::Pending => deadline.poll(cx).map(|()| Err(ExchangeError::Timeout)),
+            }
+        })
+        .await;
+        self.deadline.clear();
+        outcome
+    }
+
+    /// Returns whether the next request may be sent: the answer was read whole, the request was sent whole.
+    fn is_ready(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
+        }
+        self.driver.is_some() && self.sender.is_ready()
+    }
+}
+
+/// Lets the connection read and write what it can.
+fn drive(
+    driver: &mut Option<Connection<TokioIo<UpstreamStream>, RequestBody>>,
+    cx: &mut Context<'_>,
+) {
+    if let Some(connection) = driver {
+        // Its error, if any, also reaches the one who waits for the answer or its body.
+        if Pin::new(connection).poll(cx).is_ready() {
+            *driver = None;
+        }
+    }
+}
+
+/// The body of an answer from the upstream. At its end the connection goes back to the pool.
+#[derive(Debug)]
+pub(crate) struct UpstreamBody {
+    incoming: Incoming,
+    upstream: Option<Box<Upstream>>,
+    pool: Arc<Pool>,
+    /// How long the upstream keeps the connection, by its own word.
+    advised: Option<Duration>,
+}
+
+impl UpstreamBody {
+    pub(crate) fn new(
+        incoming: Incoming,
+        upstream: Box<Upstream>,
+        pool: &Arc<Pool>,
+        advised: Option<Duration>,
+    ) -> Self {
+        let mut body = Self {
+            incoming,
+            upstream: Some(upstream),
+            pool: Arc::clone(pool),
+            advised,
+        };
+        body.keep_if_ended();
+        body
+    }
+
+    fn keep_if_ended(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.keep();
+        }
+    }
+
+    fn keep(&mut self) {
+        if let Some(mut upstream) = self.upstream.take()
+            && upstream.is_ready()
+        {
+            upstream.is_kept = true;
+            self.pool.keep(upstream, self.advised);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(upstream) = &mut this.upstream {
+            drive(&mut upstream.driver, cx);
+        }
+        let frame =
+            Pin::new(&mut this.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        match frame {
+            Poll::Ready(None) => {
+                // A chunked body is at its end only now.
+                this.keep();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                this.keep_if_ended();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.upstream = None;
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,213 @@
+//! Connections that the upstream switches to another protocol: WebSockets that are not ours.
+//!
+//! Nothing behind the head goes upstream before the upstream's 101, and that 101 reaches the client as the bytes it came
+//! in, which hyper cannot give back: [`Recorder`] keeps them.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1::Connection,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional},
+    time::timeout,
+};
+
+use super::{
+    BodyError, ProxyBody, ProxyError,
+    pool::{Pool, RequestBody, UpstreamStream},
+};
+
+/// A connection to the upstream that has switched protocols, waiting for the client's socket.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The upstream's answer, byte for byte: what the client must get first.
+    pub head: Bytes,
+    upstream: UpstreamStream,
+    /// What the upstream sent behind its answer.
+    upstream_early: Bytes,
+}
+
+impl Tunnel {
+    /// Copies bytes in both directions until both sides have ended, or one has broken. [`Tunnel::head`] must be written.
+    ///
+    /// `early`: what the client sent behind its request.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the upstream's side.
+    pub async fn run<S>(mut self, mut client: S, early: Bytes)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let copied: io::Result<()> = async {
+            client.write_all(&self.upstream_early).await?;
+            client.flush().await?;
+            self.upstream.write_all(&early).await?;
+            self.upstream.flush().await?;
+            copy_bidirectional(&mut client, &mut self.upstream).await?;
+            Ok(())
+        }
+        .await;
+        if let Err(error) = copied {
+            tracing::debug!(%error, "tunnel ended: {error}");
+        }
+    }
+}
+
+/// What the upstream says to a request to switch.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Switched(Tunnel),
+    Refused(Response<ProxyBody>),
+}
+
+/// Asks the upstream to switch, on a connection of its own.
+///
+/// # Errors
+/// As for any exchange on a fresh connection.
+pub(super) async fn open(pool: &Pool, request: Request<RequestBody>) -> Result<Opened, ProxyError> {
+    let io = TokioIo::new(Recorder::new(pool.connect().await?));
+    let (mut sender, mut driver) = pool
+        .client()
+        .handshake(io)
+        .await
+        .map_err(ProxyError::Broken)?;
+    let mut answer = pin!(sender.send_request(request));
+    let exchange = poll_fn(|cx| {
+        let is_over = driver.poll_without_shutdown(cx).is_ready();
+        match answer
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(answer) => Poll::Ready(Some((answer, is_over))),
+            Poll::Pending if is_over => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    let (answer, is_over) = match timeout(pool.settings().response_timeout, exchange).await {
+        Ok(Some((Ok(answer), is_over))) => (answer, is_over),
+        Ok(Some((Err(error), _))) if error.is_parse() => return Err(ProxyError::Answer(error)),
+        Ok(Some((Err(error), _))) => return Err(ProxyError::Broken(error)),
+        Ok(None) => return Err(ProxyError::Connect(io::ErrorKind::ConnectionReset.into())),
+        Err(_elapsed) => return Err(ProxyError::ResponseTimeout),
+    };
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let driver = (!is_over).then_some(driver);
+        return Ok(Opened::Refused(answer.map(|incoming| {
+            ProxyBody::boxed(RefusedBody { incoming, driver })
+        })));
+    }
+    let parts = driver.into_parts();
+    let Recorder { io, record } = parts.io.into_inner();
+    let head = last_head(&record, parts.read_buf.len())
+        .ok_or_else(|| ProxyError::Connect(io::ErrorKind::InvalidData.into()))?;
+    Ok(Opened::Switched(Tunnel {
+        head,
+        upstream: io,
+        upstream_early: parts.read_buf,
+    }))
+}
+
+/// Returns the last head in what was read, behind which `behind` bytes follow. Heads of 1xx may stand before it.
+fn last_head(record: &[u8], behind: usize) -> Option<Bytes> {
+    let heads = record.get(..record.len().checked_sub(behind)?)?;
+    let without_end = heads.strip_suffix(b"\r\n\r\n")?;
+    let start = memchr::memmem::rfind(without_end, b"\r\n\r\n").map_or(0, |end| end + 4);
+    Some(Bytes::copy_from_slice(&heads[start..]))
+}
+
+/// Keeps what is read, up to a limit.
+#[derive(Debug)]
+struct Recorder {
+    io: UpstreamStream,
+    record: Vec<u8>,
+}
+
+impl Recorder {
+    fn new(io: UpstreamStream) -> Self {
+        Self {
+            io,
+            record: Vec::new(),
+        }
+    }
+}
+
+impl AsyncRead for Recorder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        // A record cut short holds no whole head and is refused; a head of that size would be no answer to an upgrade.
+        if self.record.len() < RECORD_BYTES_MAX {
+            self.record.extend_from_slice(&buf.filled()[before..]);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Recorder {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The body of a refusal, which drives its own connection.
+struct RefusedBody {
+    incoming: Incoming,
+    driver: Option<Connection<TokioIo<Recorder>, RequestBody>>,
+}
+
+impl Body for RefusedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(driver) = &mut this.driver
+            && driver.poll_without_shutdown(cx).is_ready()
+        {
+            this.driver = None;
+        }
+        Pin::new(&mut this.incoming)
+            .poll_frame(&mut Context::from_waker(Waker::noop()))
+            .map_err(BodyError::from)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// The most that is kept of what the upstream sends before it has switched, give or take one read.
+const RECORD_BYTES_MAX: usize = 64 << 10;

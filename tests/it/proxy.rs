@@ -1,0 +1,7 @@
+//! The proxy half: listener, raw heads, forwarding, tunnels, against upstreams scripted in the test.
+
+mod forwarding;
+mod heads;
+mod listening;
+mod stage;
+mod tunnels;

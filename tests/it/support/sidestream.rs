@@ -1,0 +1,146 @@
+//! The binaries under test, as processes.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use super::process::{Log, Process, scratch};
+
+/// A running Sidestream: the real binary with a configuration file of its own.
+pub(crate) struct Sidestream {
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// What it logs: JSON, one object a line.
+    pub(crate) log: Log,
+    process: Option<Process>,
+}
+
+impl Sidestream {
+    /// Starts it with this configuration and returns when both listeners listen.
+    ///
+    /// # Panics
+    /// With the log, if it ends instead.
+    pub(crate) async fn start(toml: &str) -> Self {
+        let process = launch(toml);
+        let log = process.log.clone();
+        let public = log.wait("the public listener", 0, |line| listening(line, "public"));
+        let admin = log.wait("the admin listener", 0, |line| listening(line, "admin"));
+        Self {
+            public: public.await,
+            admin: admin.await,
+            log,
+            process: Some(process),
+        }
+    }
+
+    /// Starts it with a configuration with which it must not run, and returns its exit code and its log.
+    pub(crate) async fn refuse(toml: &str) -> (i32, Vec<String>) {
+        let process = launch(toml);
+        let log = process.log.clone();
+        (process.exit_code(EXIT_WAIT).await, log.lines())
+    }
+
+    /// Runs `sidestream check` on this configuration.
+    pub(crate) async fn check(toml: &str) -> Output {
+        let directory = scratch("check");
+        let file = write_config(&directory, toml);
+        let mut command = tokio::process::Command::new(BINARY);
+        command.args(["check", "--config"]).arg(file);
+        command.kill_on_drop(true);
+        let output = tokio::time::timeout(EXIT_WAIT, command.output()).await;
+        std::fs::remove_dir_all(&directory).expect("nobody else uses it");
+        output
+            .expect("check comes to an end")
+            .expect("it can be run")
+    }
+
+    /// Asks it to drain and end.
+    pub(crate) fn terminate(&self) {
+        self.process().order("TERM");
+    }
+
+    /// Waits for its end after [`Self::terminate`] and returns the exit code.
+    pub(crate) async fn exit_code(mut self) -> i32 {
+        let process = self.process.take().expect("it is taken by the end only");
+        process.exit_code(EXIT_WAIT).await
+    }
+
+    /// Sends a signal by its short name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process().order(name);
+    }
+
+    /// Returns the process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process().pid
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("it is taken by the end only")
+    }
+}
+
+impl Drop for Sidestream {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.order("TERM");
+            process.log.ended_blocking(DROP_WAIT);
+        }
+    }
+}
+
+/// A running legacy API: `examples/legacy-api`, which `cargo test` builds beside the tests.
+pub(crate) struct LegacyApi {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Log,
+    _process: Process,
+}
+
+impl LegacyApi {
+    /// Starts it over the server at `uri` and returns when it listens.
+    pub(crate) async fn start(uri: &str) -> Self {
+        let profile = Path::new(BINARY)
+            .parent()
+            .expect("a binary lies in a directory");
+        let mut command = Command::new(profile.join("examples/legacy-api"));
+        command.args(["--listen", "127.0.0.1:0", "--mongodb", uri]);
+        let process = Process::start(&command, None);
+        let log = process.log.clone();
+        let address = log.wait("the legacy API to listen", 0, |line| {
+            let (_, address) = line.split_once("legacy-api listening on ")?;
+            address.trim().parse().ok()
+        });
+        Self {
+            address: address.await,
+            log,
+            _process: process,
+        }
+    }
+}
+
+fn launch(toml: &str) -> Process {
+    let directory = scratch("sidestream");
+    let mut command = Command::new(BINARY);
+    command.arg("--config").arg(write_config(&directory, toml));
+    Process::start(&command, Some(&directory))
+}
+
+fn write_config(directory: &Path, toml: &str) -> PathBuf {
+    let file = directory.join("sidestream.toml");
+    std::fs::write(&file, toml).expect("the build directory can be written");
+    file
+}
+
+/// Reads the address out of the log line that tells of a listener. The fields stand at the top or under `fields`.
+fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields").unwrap_or(&line);
+    let is_it = fields["message"] == "listening" && fields["listener"] == listener;
+    let address = fields["address"].as_str().filter(|_| is_it)?;
+    address.parse().ok()
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_sidestream");
+const EXIT_WAIT: Duration = Duration::from_secs(20);
+const DROP_WAIT: Duration = Duration::from_secs(3);
