@@ -28,7 +28,7 @@ async fn compiled_filters_select_what_mongodb_selects() {
     while record.pairs < pairs_min {
         let documents: Vec<Document> = (0..DOCUMENTS).map(|_| generator.document()).collect();
         server.replace(&documents).await;
-        let stored: Vec<RawDocumentBuf> = documents.iter().map(|document| raw(document)).collect();
+        let stored: Vec<RawDocumentBuf> = documents.iter().map(raw).collect();
         for _ in 0..FILTERS {
             let filter = generator.filter();
             record.filters += 1;
