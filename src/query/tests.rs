@@ -353,6 +353,10 @@ fn what_is_not_certain_is_refused() {
         doc! { "ns.db": "a\0b" },
         &format!("a text with NUL {text} at ns.db"),
     );
+    check_unsupported(
+        doc! { "ns.coll": { "$not": regex("^$", "") } },
+        &format!("a regular expression {text} at ns.coll"),
+    );
     check_unsupported(doc! { "$and": [] }, &format!("$and {text}"));
     check_unsupported(
         doc! { "a.b": { "$geoWithin": {} } },

@@ -279,7 +279,7 @@ impl Place<'_> {
 
     /// Says whether the server rewrites conditions here for the oplog, in a change stream.
     ///
-    /// Measured on 6.0.5: it then refuses texts with NUL, and loses updates where `updateDescription` is compared with
+    /// Measured on 6.0.5: it then refuses texts with NUL, makes other regular expressions, and loses updates where `updateDescription` is compared with
     /// MinKey or MaxKey.
     fn is_rewritten(self) -> bool {
         let begins = |path: &Path| REWRITTEN.iter().any(|name| path.begins_with(name));
@@ -341,6 +341,9 @@ impl Place<'_> {
     }
 
     fn pattern(self, pattern: &[u8], options: &[u8]) -> Parsed<Regex> {
+        if self.is_rewritten() {
+            return Err(refuse_in("a regular expression", self.path));
+        }
         Regex::new(pattern, options).map_err(|what| refuse_in(&what, self.path))
     }
 }
