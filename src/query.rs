@@ -27,6 +27,8 @@ mod matcher;
 mod order;
 mod path;
 mod regex;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use crate::query::matcher::necessary::{Key, Necessary, OperationTypes};

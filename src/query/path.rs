@@ -54,6 +54,12 @@ impl Path {
         matches!(&*self.segments, [only] if *only.name == *name.as_bytes())
     }
 
+    /// Says whether that is the name of the first segment.
+    pub(crate) fn begins_with(&self, name: &str) -> bool {
+        let first = self.segments.first();
+        first.is_some_and(|first| *first.name == *name.as_bytes())
+    }
+
     /// Visits what the path leads to until the visitor says stop; returns whether it did.
     pub(crate) fn visit<'d>(
         &self,

@@ -28,7 +28,7 @@ async fn compiled_filters_select_what_mongodb_selects() {
     while record.pairs < pairs_min {
         let documents: Vec<Document> = (0..DOCUMENTS).map(|_| generator.document()).collect();
         server.replace(&documents).await;
-        let stored: Vec<RawDocumentBuf> = documents.iter().map(|document| raw(document)).collect();
+        let stored: Vec<RawDocumentBuf> = documents.iter().map(raw).collect();
         for _ in 0..FILTERS {
             let filter = generator.filter();
             record.filters += 1;
@@ -223,8 +223,10 @@ fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).expect("BSON")
 }
 
+/// Extended JSON, and the crate's own notation, since the first has no NaN.
 fn text(document: &Document) -> String {
-    serde_json::to_string(document).expect("JSON")
+    let json = serde_json::to_string(document).expect("JSON");
+    format!("{json}\n         {document}")
 }
 
 fn from_environment(name: &str) -> Option<u64> {

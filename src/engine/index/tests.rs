@@ -102,7 +102,7 @@ fn candidates(index: &mut Index<usize>, event: &RawDocumentBuf) -> Vec<usize> {
 }
 
 fn compiled(filters: &[Document]) -> Vec<Predicate> {
-    let predicates = filters.iter().map(|filter| query::compile(filter));
+    let predicates = filters.iter().map(query::compile);
     predicates.filter_map(Result::ok).collect()
 }
 

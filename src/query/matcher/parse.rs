@@ -16,6 +16,8 @@ use crate::query::value::{Doc, Value};
 struct Place<'p> {
     path: Option<&'p Path>,
     depth: usize,
+    /// Whether single elements of an array are asked.
+    is_element: bool,
 }
 
 /// Counts what a filter is made of.
@@ -62,6 +64,7 @@ impl Parser {
                     let place = Place {
                         path: Some(&path),
                         depth,
+                        is_element: false,
                     };
                     self.condition(place, value, &mut nodes)?;
                 }
@@ -200,6 +203,10 @@ impl Parser {
 
     fn all(&mut self, place: Place<'_>, operand: Value<'_>) -> Parsed<Node> {
         let refused = || refuse_name(b"$all", place.path);
+        if place.is_element {
+            // In a change stream the server refuses what it made of it itself (measured on 6.0.5).
+            return Err(refused());
+        }
         let mut nodes = Vec::new();
         for (_, value) in array(operand).ok_or_else(refused)?.elements() {
             self.count(b"$all")?;
@@ -237,7 +244,10 @@ impl Parser {
             let node = self.filter(document, place.depth)?;
             return Ok(Test::ElementDocument(Box::new(node)));
         }
-        let place = place.deeper()?;
+        let place = Place {
+            is_element: true,
+            ..place.deeper()?
+        };
         let mut nodes = Vec::new();
         self.operators(place, document, &mut nodes)?;
         Ok(Test::ElementValue(Box::new(all_of(nodes))))
@@ -267,6 +277,15 @@ impl Place<'_> {
         })
     }
 
+    /// Says whether the server rewrites conditions here for the oplog, in a change stream.
+    ///
+    /// Measured on 6.0.5: it then refuses texts with NUL, makes other regular expressions, and loses updates where `updateDescription` is compared with
+    /// MinKey or MaxKey.
+    fn is_rewritten(self) -> bool {
+        let begins = |path: &Path| REWRITTEN.iter().any(|name| path.begins_with(name));
+        self.path.is_some_and(begins)
+    }
+
     fn operand(self, value: Value<'_>) -> Parsed<Operand> {
         let refused = |what| Err(refuse_in(what, self.path));
         if value.kind == ElementType::Undefined {
@@ -274,6 +293,9 @@ impl Place<'_> {
         }
         if operators(value).is_some() {
             return refused("a document that begins with an operator, as a value");
+        }
+        if self.is_rewritten() && has_nul(value, OPERAND_DEPTH_MAX) {
+            return refused("a text with NUL");
         }
         match fits(value, OPERAND_DEPTH_MAX) {
             true => Ok(Operand::new(value)),
@@ -291,6 +313,10 @@ impl Place<'_> {
     fn ranged(self, comparison: Comparison, value: Value<'_>) -> Parsed<Test> {
         reject_regex(value)
             .ok_or_else(|| refuse_in("an order of regular expressions", self.path))?;
+        let is_bound = matches!(value.kind, ElementType::MinKey | ElementType::MaxKey);
+        if is_bound && self.is_rewritten() {
+            return Err(refuse_in("an order of MinKey or MaxKey", self.path));
+        }
         self.comparison(comparison, value)
     }
 
@@ -315,6 +341,9 @@ impl Place<'_> {
     }
 
     fn pattern(self, pattern: &[u8], options: &[u8]) -> Parsed<Regex> {
+        if self.is_rewritten() {
+            return Err(refuse_in("a regular expression", self.path));
+        }
         Regex::new(pattern, options).map_err(|what| refuse_in(&what, self.path))
     }
 }
@@ -356,6 +385,15 @@ fn fits(value: Value<'_>, depth: usize) -> bool {
         return true;
     };
     depth > 0 && document.elements().all(|(_, inner)| fits(inner, depth - 1))
+}
+
+/// Says whether a text in the value has a NUL; where the value is too deep to tell, that it has.
+fn has_nul(value: Value<'_>, depth: usize) -> bool {
+    let Some(document) = value.container() else {
+        return value.text().contains(&0);
+    };
+    let mut values = document.elements().map(|(_, inner)| inner);
+    depth == 0 || values.any(|inner| has_nul(inner, depth - 1))
 }
 
 fn truth(operand: Value<'_>) -> Option<bool> {
@@ -452,6 +490,14 @@ fn refuse_in(what: &str, path: Option<&Path>) -> Unsupported {
 fn refuse_name(name: &[u8], path: Option<&Path>) -> Unsupported {
     refuse_in(&String::from_utf8_lossy(name), path)
 }
+
+const REWRITTEN: [&str; 5] = [
+    "documentKey",
+    "ns",
+    "operationType",
+    "to",
+    "updateDescription",
+];
 
 const TYPE_ALIASES: [(ElementType, &str); 21] = [
     (ElementType::Double, "double"),

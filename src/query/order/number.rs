@@ -80,7 +80,7 @@ impl Number {
         };
         match double {
             double if double.is_nan() => f64::NAN,
-            double if double == 0.0 => 0.0,
+            0.0 => 0.0,
             double => double,
         }
     }
