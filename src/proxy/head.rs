@@ -51,7 +51,7 @@ impl Default for HeadSettings {
     fn default() -> Self {
         Self {
             bytes_max: 128 << 10,
-            time_max: Duration::from_secs(10),
+            time_max: Duration::from_secs(30),
             idle_max: Duration::from_secs(75),
             half_close_grace: Duration::from_secs(5),
         }
