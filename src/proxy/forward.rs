@@ -97,11 +97,7 @@ impl Forwarder {
         body: Incoming,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let body = if body.is_end_stream() {
-            RequestBody::Empty
-        } else {
-            RequestBody::Client(body)
-        };
+        let body = RequestBody::new(body);
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
         let mut next = self.request(parts, Intent::Exchange, client, body);
         // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
@@ -286,3 +282,6 @@ impl Counters {
 
 /// Sweeping more often than this is not worth it.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl Default for HeadSettings {
     fn default() -> Self {
         Self {
             bytes_max: 128 << 10,
-            time_max: Duration::from_secs(10),
+            time_max: Duration::from_secs(30),
             idle_max: Duration::from_secs(75),
             half_close_grace: Duration::from_secs(5),
         }
@@ -118,8 +118,8 @@ impl<S> HeadIo<S> {
 
     /// Returns whether closing now could destroy the answer: the client may still be sending what nobody will read.
     pub fn has_unread(&self) -> bool {
-        let between_requests = matches!(self.place, Place::Head { scanned: 0 });
-        !self.is_ended && !(between_requests && self.raw.is_empty())
+        let is_between_requests = matches!(self.place, Place::Head { .. }) && self.raw.is_empty();
+        !(self.is_ended || is_between_requests)
     }
 
     fn refuse(&mut self, refusal: Refusal) -> io::Error {

@@ -30,7 +30,7 @@ pub struct ProxySettings {
     pub idle_connections_max: usize,
     /// How long connecting may take, name lookup and TLS included.
     pub connect_timeout: Duration,
-    /// How long the head of an answer may take, from when the request began to be sent.
+    /// How long the head of an answer may take, from when the request was sent, or the last part of its body.
     pub response_timeout: Duration,
 }
 
@@ -184,11 +184,6 @@ impl Pool {
         }
         drop(idle);
         drop(ended);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn idle_count(&self) -> usize {
-        self.lock().len()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {

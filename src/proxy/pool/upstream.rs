@@ -3,8 +3,11 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -23,7 +26,30 @@ use crate::proxy::{BodyError, timer::Deadline};
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     Empty,
-    Client(Incoming),
+    Client {
+        body: Incoming,
+        /// Set whenever a part of it was taken: an upload may last longer than an answer may.
+        has_moved: Arc<AtomicBool>,
+    },
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Incoming) -> Self {
+        if body.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Client {
+            body,
+            has_moved: Arc::default(),
+        }
+    }
+
+    fn progress(&self) -> Option<Arc<AtomicBool>> {
+        match self {
+            Self::Empty => None,
+            Self::Client { has_moved, .. } => Some(Arc::clone(has_moved)),
+        }
+    }
 }
 
 impl Body for RequestBody {
@@ -36,21 +62,25 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Client { body, has_moved } => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                has_moved.store(true, Ordering::Relaxed);
+                Poll::Ready(frame)
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.is_end_stream(),
+            Self::Client { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.size_hint(),
+            Self::Client { body, .. } => body.size_hint(),
         }
     }
 }
@@ -95,6 +125,8 @@ impl Upstream {
 
     /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then.
     ///
+    /// `within`: how long neither the answer may come nor a part of the request's body be sent.
+    ///
     /// # Cancel safety
     /// Dropping it breaks the exchange off; the connection cannot be used again and must be dropped, too.
     pub(crate) async fn exchange(
@@ -103,6 +135,7 @@ impl Upstream {
         within: Duration,
     ) -> Result<Response<Incoming>, ExchangeError> {
         self.deadline.set(within);
+        let progress = request.body().progress();
         let mut answer = pin!(self.sender.try_send_request(request));
         let (driver, deadline) = (&mut self.driver, &mut self.deadline);
         let outcome = poll_fn(|cx| {
@@ -116,7 +149,14 @@ impl Upstream {
                     Some(request) => ExchangeError::Unsent(Box::new(request)),
                     None => ExchangeError::Hyper(error.into_error()),
                 })),
-                Poll::Pending => deadline.poll(cx).map(|()| Err(ExchangeError::Timeout)),
+                Poll::Pending => loop {
+                    ready!(deadline.poll(cx));
+                    let has_moved = |flag: &Arc<AtomicBool>| flag.swap(false, Ordering::Relaxed);
+                    if !progress.as_ref().is_some_and(has_moved) {
+                        return Poll::Ready(Err(ExchangeError::Timeout));
+                    }
+                    deadline.set(within);
+                },
             }
         })
         .await;

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 /// Nothing here takes long; what does not happen in this time does not happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[track_caller]
-pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+pub(crate) fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
         tokio::time::timeout(PATIENCE, future)
@@ -31,17 +31,17 @@ pub fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
 }
 
 /// An upstream whose connections the test accepts and scripts by hand.
-pub struct Upstream {
+pub(crate) struct Upstream {
     socket: TcpListener,
 }
 
 impl Upstream {
-    pub async fn bind() -> Self {
+    pub(crate) async fn bind() -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         Self { socket }
     }
 
-    pub fn settings(&self) -> ProxySettings {
+    pub(crate) fn settings(&self) -> ProxySettings {
         let address = self.socket.local_addr().expect("address");
         ProxySettings::new(
             format!("http://{address}")
@@ -50,26 +50,26 @@ impl Upstream {
         )
     }
 
-    pub async fn accept(&self) -> Peer {
+    pub(crate) async fn accept(&self) -> Peer {
         let (stream, _) = within(self.socket.accept()).await.expect("accept");
         Peer::new(stream)
     }
 
     /// Whether a connection waits to be accepted. Sound only after an answer that came later than it would have.
-    pub fn has_no_other(&mut self) -> bool {
+    pub(crate) fn has_no_other(&mut self) -> bool {
         let waiting = std::pin::pin!(self.socket.accept());
         futures_util::FutureExt::now_or_never(waiting).is_none()
     }
 }
 
 /// Either side of a raw connection.
-pub struct Peer {
-    pub stream: TcpStream,
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Peer {
-    pub fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay");
         Self {
             stream,
@@ -77,22 +77,22 @@ impl Peer {
         }
     }
 
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).await.expect("connect"))
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).await.expect("send");
         self
     }
 
     /// Sends FIN.
-    pub async fn finish(&mut self) {
+    pub(crate) async fn finish(&mut self) {
         self.stream.shutdown().await.expect("shutdown");
     }
 
     /// Closes with RST.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
             .expect("linger");
@@ -100,7 +100,7 @@ impl Peer {
 
     /// Reads up to and including `end`.
     #[track_caller]
-    pub fn until(&mut self, end: &str) -> impl Future<Output = String> {
+    pub(crate) fn until(&mut self, end: &str) -> impl Future<Output = String> {
         let end = end.to_owned();
         within(async move {
             loop {
@@ -117,12 +117,12 @@ impl Peer {
         })
     }
 
-    pub async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
     }
 
     #[track_caller]
-    pub fn exactly(&mut self, len: usize) -> impl Future<Output = String> {
+    pub(crate) fn exactly(&mut self, len: usize) -> impl Future<Output = String> {
         within(async move {
             while self.read.len() < len {
                 assert!(
@@ -138,7 +138,7 @@ impl Peer {
 
     /// Reads to the end of the stream. A reset counts as an end.
     #[track_caller]
-    pub fn rest(&mut self) -> impl Future<Output = String> {
+    pub(crate) fn rest(&mut self) -> impl Future<Output = String> {
         within(async move {
             while self.more().await {}
             text(std::mem::take(&mut self.read))
@@ -156,53 +156,51 @@ fn text(bytes: Vec<u8>) -> String {
 }
 
 /// A running listener.
-pub struct Front {
-    pub address: SocketAddr,
-    pub shutdown: Shutdown,
-    pub tasks: Tasks,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: Shutdown,
     running: tokio::task::JoinHandle<()>,
 }
 
 impl Front {
-    pub fn start<S: Service>(service: S, settings: ListenerSettings) -> Self {
+    pub(crate) fn start<S: Service>(service: S, settings: ListenerSettings) -> Self {
         let listener =
             Listener::bind("public", "127.0.0.1:0".parse().expect("address")).expect("bind");
-        let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
+        let shutdown = Shutdown::new();
         Self {
             address: listener.local_addr(),
             running: tokio::spawn(listener.run(
                 Arc::new(service),
                 settings,
-                tasks.clone(),
+                Tasks::new(),
                 shutdown.clone(),
             )),
             shutdown,
-            tasks,
         }
     }
 
     /// A listener before `upstream`.
-    pub fn before(upstream: &Upstream) -> Self {
+    pub(crate) fn before(upstream: &Upstream) -> Self {
         Self::forwarding(upstream.settings())
     }
 
-    pub fn forwarding(settings: ProxySettings) -> Self {
+    pub(crate) fn forwarding(settings: ProxySettings) -> Self {
         Self::start(Forwarding::new(settings), ListenerSettings::default())
     }
 
-    pub async fn client(&self) -> Peer {
+    pub(crate) async fn client(&self) -> Peer {
         Peer::connect(self.address).await
     }
 
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         within(self.running).await.expect("the listener ends");
     }
 }
 
-pub struct Forwarding(pub Forwarder);
+pub(crate) struct Forwarding(pub(crate) Forwarder);
 
 impl Forwarding {
-    pub fn new(settings: ProxySettings) -> Self {
+    pub(crate) fn new(settings: ProxySettings) -> Self {
         Self(Forwarder::new(settings).expect("forwarder"))
     }
 }
@@ -218,10 +216,10 @@ impl Service for Forwarding {
 }
 
 /// Takes every request for `/take` over and hands the socket to the test; the rest is forwarded.
-pub struct Taking {
-    pub head: &'static str,
-    pub taken: mpsc::UnboundedSender<(TakenSocket, tokio::sync::oneshot::Sender<()>)>,
-    pub others: Forwarding,
+pub(crate) struct Taking {
+    pub(crate) head: &'static str,
+    pub(crate) taken: mpsc::UnboundedSender<(TakenSocket, tokio::sync::oneshot::Sender<()>)>,
+    pub(crate) others: Forwarding,
 }
 
 impl Service for Taking {
@@ -251,7 +249,7 @@ impl Service for Taking {
 }
 
 /// An address on which nobody listens.
-pub async fn nobody() -> UpstreamAddress {
+pub(crate) async fn nobody() -> UpstreamAddress {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = socket.local_addr().expect("address");
     format!("http://{address}").parse().expect("address")
