@@ -42,7 +42,10 @@ impl CheckReport {
 /// Checks what a valid configuration leads to: the upstream, MongoDB, its privileges, and every definition and permission
 /// stored there.
 pub async fn check(config: &Config) -> CheckReport {
-    let mut report = CheckReport { ok: true, ..CheckReport::default() };
+    let mut report = CheckReport {
+        ok: true,
+        ..CheckReport::default()
+    };
     report.fine("the configuration is valid");
     match Forwarder::new(rooms::proxy(&config.upstream)) {
         Ok(forwarder) => match forwarder.probe().await {
@@ -84,7 +87,11 @@ async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckRep
         return;
     }
     check_order(streams, &half, report);
-    let databases = half.mounts.databases().map(str::to_owned).chain(half.admission.settings.rests_on.clone());
+    let databases = half
+        .mounts
+        .databases()
+        .map(str::to_owned)
+        .chain(half.admission.settings.rests_on.clone());
     let mut databases: Vec<String> = databases.collect();
     databases.sort_unstable();
     databases.dedup();
@@ -96,7 +103,10 @@ async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckRep
     }
     check_definitions(&half, report);
     for problem in half.metadata().access().problems() {
-        report.wrong(format!("permission {}: {}; it lets nobody in", problem.id, problem.reason));
+        report.wrong(format!(
+            "permission {}: {}; it lets nobody in",
+            problem.id, problem.reason
+        ));
     }
 }
 
@@ -113,13 +123,22 @@ async fn check_privileges(
             Watch::Database => Need::Watch(Scope::Database(database.into())),
             Watch::Deployment => Need::Watch(Scope::Deployment),
         });
-        needs.push(Need::Read(Namespace::new(database, crate::front::metadata::PROPERTIES)));
+        needs.push(Need::Read(Namespace::new(
+            database,
+            crate::front::metadata::PROPERTIES,
+        )));
     }
     if let Some(acl) = &streams.acl {
-        needs.push(Need::Read(Namespace::new(acl.database.as_str(), acl.collection.as_str())));
+        needs.push(Need::Read(Namespace::new(
+            acl.database.as_str(),
+            acl.collection.as_str(),
+        )));
     }
     if let Some(users) = &streams.auth.mongo {
-        needs.push(Need::Read(Namespace::new(users.database.as_str(), users.collection.as_str())));
+        needs.push(Need::Read(Namespace::new(
+            users.database.as_str(),
+            users.collection.as_str(),
+        )));
     }
     let mut unique = Vec::new();
     for need in needs {
@@ -134,7 +153,9 @@ async fn check_privileges(
         }
         Ok(missing) => {
             for missing in missing {
-                report.wrong(format!("{missing}; docs/privileges.md has the role as a command"));
+                report.wrong(format!(
+                    "{missing}; docs/privileges.md has the role as a command"
+                ));
             }
             false
         }
@@ -148,8 +169,11 @@ async fn check_privileges(
 /// Says whether revocations hold by order or within a second.
 fn check_order(streams: &Streams, half: &StreamsHalf, report: &mut CheckReport) {
     let rests_on = &half.admission.settings.rests_on;
-    let elsewhere: Vec<&str> =
-        half.mounts.databases().filter(|database| !rests_on.iter().any(|kept| kept == database)).collect();
+    let elsewhere: Vec<&str> = half
+        .mounts
+        .databases()
+        .filter(|database| !rests_on.iter().any(|kept| kept == database))
+        .collect();
     let mounts_all = streams.mongodb.mounts.iter().any(|mount| mount.what == "*");
     match streams.mongodb.watch {
         Watch::Deployment => report.fine("revocations hold by order, for every database"),

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex};
 use bson::{Bson, Document, Timestamp, doc};
 use futures_util::future::BoxFuture;
 use mongodb::Client;
+use tokio::time::Instant;
 
 use crate::access::{Access, Unavailable, Users};
 use crate::delivery::Ending;
 use crate::front::live::{LiveSession, LiveSessions};
 use crate::mongo::client::Clock;
 use crate::mongo::feed::{Change, Gate, Scope};
-use crate::mongo::lookup::Lookup;
+use crate::mongo::lookup::{Finds, Lookup};
 use crate::mongo::mirror::{Known, Mirror};
 use crate::mongo::{MongoError, Namespace};
 use crate::streams::catalog::{collection_of, collection_of_id};
@@ -28,6 +29,9 @@ pub const PROPERTIES: &str = "_properties";
 const PROPERTIES_ID_PREFIX: &str = "_properties.";
 /// Collections without metadata of which it is remembered for a moment that there is none.
 const ABSENT_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// How often in a second the permissions are read anew before somebody is refused; beyond that the feed has to bring them.
+const ASKS_PER_SECOND: u32 = 20;
 
 /// Where metadata lies, and how much of it is remembered.
 #[derive(Clone, Debug)]
@@ -50,6 +54,9 @@ pub struct Metadata {
     permissions: Option<Mirror>,
     properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
     live: Arc<LiveSessions>,
+    /// When the permissions were last asked for before a refusal, and whether that brought anything new.
+    asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    asks: Mutex<Finds>,
 }
 
 /// The properties of one database.
@@ -65,9 +72,16 @@ struct Properties {
 pub struct MongoUsers(pub Arc<Lookup>);
 
 impl Users for MongoUsers {
-    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Arc<Document>>, Unavailable>> {
+    fn find<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<Document>>, Unavailable>> {
         Box::pin(async move {
-            let known = self.0.find(name).await.map_err(|error| Unavailable(error.to_string()))?;
+            let known = self
+                .0
+                .find(name)
+                .await
+                .map_err(|error| Unavailable(error.to_string()))?;
             Ok(known.document)
         })
     }
@@ -84,10 +98,13 @@ impl Metadata {
         users: Option<Arc<Lookup>>,
         live: Arc<LiveSessions>,
     ) -> Self {
-        let mirror = |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
+        let mirror =
+            |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
         let permissions = settings.permissions.as_ref().map(mirror);
         Self {
             properties: Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
+            asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
             client,
             clock,
             settings,
@@ -122,10 +139,20 @@ impl Metadata {
         let properties = self.properties(&namespace.database);
         let id = properties_id(&namespace.collection);
         let found = properties.unknown.find(&id).await?;
-        if let Known { document: Some(document), as_of } = found
-            && properties.mirror.apply(&Bson::String(id), Some((*document).clone()), as_of)
+        if let Known {
+            document: Some(document),
+            as_of,
+        } = found
+            && properties
+                .mirror
+                .apply(&Bson::String(id), Some((*document).clone()), as_of)
         {
-            self.catalog.replace(&namespace.database, &namespace.collection, Some(&document), as_of);
+            self.catalog.replace(
+                &namespace.database,
+                &namespace.collection,
+                Some(&document),
+                as_of,
+            );
         }
         Ok(())
     }
@@ -137,7 +164,11 @@ impl Metadata {
     pub async fn collection_exists(&self, namespace: &Namespace) -> Result<bool, MongoError> {
         let database = self.client.database(&namespace.database);
         let filter = doc! { "name": &*namespace.collection };
-        Ok(!database.list_collection_names().filter(filter).await?.is_empty())
+        Ok(!database
+            .list_collection_names()
+            .filter(filter)
+            .await?
+            .is_empty())
     }
 
     /// Reads the properties of a collection anew: a write that succeeded may have changed them.
@@ -145,10 +176,20 @@ impl Metadata {
     /// # Errors
     /// As [`MongoError`].
     pub async fn refresh_properties(&self, namespace: &Namespace) -> Result<(), MongoError> {
-        let Some(properties) = self.known_properties(&namespace.database) else { return Ok(()) };
-        let known = properties.mirror.refresh(&Bson::String(properties_id(&namespace.collection))).await?;
+        let Some(properties) = self.known_properties(&namespace.database) else {
+            return Ok(());
+        };
+        let known = properties
+            .mirror
+            .refresh(&Bson::String(properties_id(&namespace.collection)))
+            .await?;
         let document = known.document.as_deref();
-        self.catalog.replace(&namespace.database, &namespace.collection, document, known.as_of);
+        self.catalog.replace(
+            &namespace.database,
+            &namespace.collection,
+            document,
+            known.as_of,
+        );
         Ok(())
     }
 
@@ -157,8 +198,10 @@ impl Metadata {
     /// # Errors
     /// As [`MongoError`].
     pub async fn refresh_database(&self, database: &str) -> Result<(), MongoError> {
-        let Some(properties) = self.known_properties(database) else { return Ok(()) };
-        let as_of = properties.mirror.load().await?;
+        let Some(properties) = self.known_properties(database) else {
+            return Ok(());
+        };
+        let as_of = properties.mirror.load().await?.as_of;
         self.catalog_all(database, &properties, as_of);
         Ok(())
     }
@@ -168,7 +211,11 @@ impl Metadata {
     /// # Errors
     /// As [`MongoError`].
     pub async fn refresh_permissions(&self, namespace: &Namespace) -> Result<(), MongoError> {
-        let Some(mirror) = self.permissions.as_ref().filter(|mirror| mirror.namespace() == namespace) else {
+        let Some(mirror) = self
+            .permissions
+            .as_ref()
+            .filter(|mirror| mirror.namespace() == namespace)
+        else {
             return Ok(());
         };
         mirror.load().await?;
@@ -176,12 +223,53 @@ impl Metadata {
         Ok(())
     }
 
+    /// Asks MongoDB for the permissions before somebody is refused: one may have been written behind our back just now.
+    /// Returns whether any has changed. All who ask while a reading waits share the next one.
+    ///
+    /// # Errors
+    /// As [`MongoError`]; [`MongoError::TooManyFinds`] if too many have asked in this second.
+    pub async fn ask_permissions(&self) -> Result<bool, MongoError> {
+        let Some(mirror) = &self.permissions else {
+            return Ok(false);
+        };
+        let asked_at = Instant::now();
+        let mut last = self.asked.lock().await;
+        if let Some((begun_at, changed)) = *last
+            && begun_at >= asked_at
+        {
+            return Ok(changed);
+        }
+        if !self
+            .asks
+            .lock()
+            .expect("invariant: nothing panics under this lock")
+            .take()
+        {
+            return Err(MongoError::TooManyFinds);
+        }
+        let begun_at = Instant::now();
+        let changed = mirror.load().await?.is_changed;
+        if changed {
+            self.permit();
+        }
+        *last = Some((begun_at, changed));
+        Ok(changed)
+    }
+
     /// Reads a user anew, or forgets all that are remembered where no one is named.
     ///
     /// # Errors
     /// As [`MongoError`].
-    pub async fn refresh_user(&self, namespace: &Namespace, name: Option<&str>) -> Result<(), MongoError> {
-        let Some(users) = self.users.as_ref().filter(|users| users.namespace() == namespace) else {
+    pub async fn refresh_user(
+        &self,
+        namespace: &Namespace,
+        name: Option<&str>,
+    ) -> Result<(), MongoError> {
+        let Some(users) = self
+            .users
+            .as_ref()
+            .filter(|users| users.namespace() == namespace)
+        else {
             return Ok(());
         };
         match name {
@@ -195,12 +283,18 @@ impl Metadata {
 
     /// What must end a session that has just been registered: a change may have come between its decision and that.
     pub fn judge(&self, session: &LiveSession) -> Option<Ending> {
-        self.access.recheck(&session.grant).or_else(|| self.judge_definition(session))
+        self.access
+            .recheck(&session.grant)
+            .or_else(|| self.judge_definition(session))
     }
 
     fn judge_definition(&self, session: &LiveSession) -> Option<Ending> {
-        let entry = self.catalog.find(&session.namespace.database, &session.namespace.collection);
-        let Some(entry) = entry else { return Some(Ending::StreamGone) };
+        let entry = self
+            .catalog
+            .find(&session.namespace.database, &session.namespace.collection);
+        let Some(entry) = entry else {
+            return Some(Ending::StreamGone);
+        };
         match entry.definitions.find(&session.definition.uri) {
             Ok(definition) if *definition == *session.definition => None,
             Ok(_) | Err(DefinitionError::Broken(_)) => Some(Ending::DefinitionChanged),
@@ -218,8 +312,13 @@ impl Metadata {
 
     /// Makes the snapshot of permissions from the mirror.
     fn permit(&self) {
-        let Some(mirror) = &self.permissions else { return };
-        let documents = mirror.documents().into_iter().map(|(document, _)| (*document).clone());
+        let Some(mirror) = &self.permissions else {
+            return;
+        };
+        let documents = mirror
+            .documents()
+            .into_iter()
+            .map(|(document, _)| (*document).clone());
         for problem in self.access.replace_permissions(documents) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
         }
@@ -227,7 +326,10 @@ impl Metadata {
 
     fn catalog_all(&self, database: &str, properties: &Properties, as_of: Timestamp) {
         let documents = properties.mirror.documents();
-        let names: BTreeSet<&str> = documents.iter().filter_map(|(document, _)| collection_of(document)).collect();
+        let names: BTreeSet<&str> = documents
+            .iter()
+            .filter_map(|(document, _)| collection_of(document))
+            .collect();
         for collection in self.catalog.collections(database) {
             if !names.contains(collection.as_str()) {
                 self.catalog.replace(database, &collection, None, as_of);
@@ -235,13 +337,17 @@ impl Metadata {
         }
         for (document, as_of) in &documents {
             if let Some(collection) = collection_of(document) {
-                self.catalog.replace(database, collection, Some(document), *as_of);
+                self.catalog
+                    .replace(database, collection, Some(document), *as_of);
             }
         }
     }
 
     fn properties(&self, database: &str) -> Arc<Properties> {
-        let mut all = self.properties.lock().expect("invariant: no code panics while it holds this lock");
+        let mut all = self
+            .properties
+            .lock()
+            .expect("invariant: no code panics while it holds this lock");
         let make = || {
             let namespace = Namespace::new(database, PROPERTIES);
             let (client, clock) = (self.client.clone(), self.clock.clone());
@@ -252,31 +358,57 @@ impl Metadata {
                 ABSENT_REMEMBERED,
                 self.settings.finds_per_second,
             );
-            Arc::new(Properties { mirror: Mirror::new(namespace, client, clock), unknown })
+            Arc::new(Properties {
+                mirror: Mirror::new(namespace, client, clock),
+                unknown,
+            })
         };
         Arc::clone(all.entry(database.into()).or_insert_with(make))
     }
 
     fn known_properties(&self, database: &str) -> Option<Arc<Properties>> {
-        self.properties.lock().expect("invariant: no code panics while it holds this lock").get(database).cloned()
+        self.properties
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
+            .get(database)
+            .cloned()
     }
 
     fn is_permissions(&self, namespace: &Namespace) -> bool {
-        self.permissions.as_ref().is_some_and(|mirror| mirror.namespace() == namespace)
+        self.permissions
+            .as_ref()
+            .is_some_and(|mirror| mirror.namespace() == namespace)
     }
 
     fn is_users(&self, namespace: &Namespace) -> bool {
-        self.users.as_ref().is_some_and(|users| users.namespace() == namespace)
+        self.users
+            .as_ref()
+            .is_some_and(|users| users.namespace() == namespace)
     }
 
-    fn document_changed(&self, namespace: &Namespace, id: &Bson, document: Option<Document>, time: Timestamp) {
+    fn document_changed(
+        &self,
+        namespace: &Namespace,
+        id: &Bson,
+        document: Option<Document>,
+        time: Timestamp,
+    ) {
         if &*namespace.collection == PROPERTIES {
             let properties = self.properties(&namespace.database);
-            let Some(collection) = collection_of_id(id) else { return };
+            let Some(collection) = collection_of_id(id) else {
+                return;
+            };
             let concerned = Namespace::new(namespace.database.clone(), collection);
-            properties.unknown.apply(id.as_str().unwrap_or_default(), document.clone(), time);
+            properties
+                .unknown
+                .apply(id.as_str().unwrap_or_default(), document.clone(), time);
             if properties.mirror.apply(id, document.clone(), time) {
-                self.catalog.replace(&concerned.database, &concerned.collection, document.as_ref(), time);
+                self.catalog.replace(
+                    &concerned.database,
+                    &concerned.collection,
+                    document.as_ref(),
+                    time,
+                );
             }
             self.retire(&concerned, time);
         }
@@ -286,14 +418,18 @@ impl Metadata {
             if mirror.apply(id, document.clone(), time) {
                 self.permit();
             }
-            self.live.end_where(|session| self.access.recheck(&session.grant));
+            self.live
+                .end_where(|session| self.access.recheck(&session.grant));
         }
         if let Some(users) = &self.users
             && users.namespace() == namespace
             && let Some(name) = users.name_of(id, document.as_ref())
         {
             users.apply(&name, document.clone(), time);
-            self.live.end_where(|session| self.access.recheck_user(&session.grant, &name, document.as_ref()));
+            self.live.end_where(|session| {
+                self.access
+                    .recheck_user(&session.grant, &name, document.as_ref())
+            });
         }
     }
 
@@ -301,9 +437,12 @@ impl Metadata {
         if &*namespace.collection == PROPERTIES {
             let properties = self.properties(&namespace.database);
             for id in properties.mirror.clear(time) {
-                let Some(collection) = collection_of_id(&id) else { continue };
+                let Some(collection) = collection_of_id(&id) else {
+                    continue;
+                };
                 let concerned = Namespace::new(namespace.database.clone(), collection);
-                self.catalog.replace(&concerned.database, &concerned.collection, None, time);
+                self.catalog
+                    .replace(&concerned.database, &concerned.collection, None, time);
                 self.retire(&concerned, time);
             }
         }
@@ -312,14 +451,19 @@ impl Metadata {
         {
             mirror.clear(time);
             self.permit();
-            self.live.end_where(|session| self.access.recheck(&session.grant));
+            self.live
+                .end_where(|session| self.access.recheck(&session.grant));
         }
         if let Some(users) = &self.users
             && users.namespace() == namespace
         {
             users.forget_all();
             self.live.end_where(|session| {
-                let name = session.grant.principal.as_ref().map(|principal| principal.name.clone());
+                let name = session
+                    .grant
+                    .principal
+                    .as_ref()
+                    .map(|principal| principal.name.clone());
                 name.and_then(|name| self.access.recheck_user(&session.grant, &name, None))
             });
         }
@@ -329,7 +473,12 @@ impl Metadata {
 impl Gate for Metadata {
     fn changed(&self, change: Change) {
         match change {
-            Change::Document { namespace, id, document, time } => {
+            Change::Document {
+                namespace,
+                id,
+                document,
+                time,
+            } => {
                 self.document_changed(&namespace, &id, document, time);
             }
             Change::Collection { namespace, time } => self.collection_changed(&namespace, time),
@@ -338,7 +487,11 @@ impl Gate for Metadata {
 
     fn reload<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<(), MongoError>> {
         Box::pin(async move {
-            if let Some(mirror) = self.permissions.as_ref().filter(|mirror| scope.spans(&mirror.namespace().database)) {
+            if let Some(mirror) = self
+                .permissions
+                .as_ref()
+                .filter(|mirror| scope.spans(&mirror.namespace().database))
+            {
                 mirror.load().await?;
                 self.permit();
             }
@@ -346,34 +499,45 @@ impl Gate for Metadata {
                 Scope::Database(database) => vec![database.clone()],
                 Scope::Deployment => {
                     let all = self.client.list_database_names().await?;
-                    all.into_iter().filter(|name| !RESERVED_DATABASES.contains(&name.as_str())).map(Into::into).collect()
+                    all.into_iter()
+                        .filter(|name| !RESERVED_DATABASES.contains(&name.as_str()))
+                        .map(Into::into)
+                        .collect()
                 }
             };
             for database in databases {
                 let properties = self.properties(&database);
-                let as_of = properties.mirror.load().await?;
+                let as_of = properties.mirror.load().await?.as_of;
                 self.catalog_all(&database, &properties, as_of);
             }
-            self.live.end_where(|session| match scope.spans(&session.namespace.database) {
-                true => self.judge(session),
-                false => None,
-            });
+            self.live
+                .end_where(|session| match scope.spans(&session.namespace.database) {
+                    true => self.judge(session),
+                    false => None,
+                });
             Ok(())
         })
     }
 
     fn watched(&self, scope: &Scope) -> BTreeSet<Namespace> {
         let mut watched = BTreeSet::new();
-        let databases = self.properties.lock().expect("invariant: no code panics while it holds this lock");
+        let databases = self
+            .properties
+            .lock()
+            .expect("invariant: no code panics while it holds this lock");
         for database in databases.keys().filter(|database| scope.spans(database)) {
             watched.insert(Namespace::new(database.clone(), PROPERTIES));
             let collections = self.catalog.collections(database).into_iter();
-            watched.extend(collections.map(|collection| Namespace::new(database.clone(), collection)));
+            watched
+                .extend(collections.map(|collection| Namespace::new(database.clone(), collection)));
         }
         drop(databases);
         let users = self.users.as_ref().map(|users| users.namespace());
         let permissions = self.permissions.as_ref().map(Mirror::namespace);
-        let others = users.into_iter().chain(permissions).filter(|namespace| scope.spans(&namespace.database));
+        let others = users
+            .into_iter()
+            .chain(permissions)
+            .filter(|namespace| scope.spans(&namespace.database));
         watched.extend(others.cloned());
         if let Scope::Database(database) = scope {
             watched.insert(Namespace::new(database.clone(), PROPERTIES));
@@ -382,15 +546,27 @@ impl Gate for Metadata {
     }
 
     fn is_metadata(&self, namespace: &Namespace) -> bool {
-        &*namespace.collection == PROPERTIES || self.is_permissions(namespace) || self.is_users(namespace)
+        &*namespace.collection == PROPERTIES
+            || self.is_permissions(namespace)
+            || self.is_users(namespace)
     }
 
     fn live(&self, scope: &Scope, live: bool) {
-        if let Some(users) = self.users.as_ref().filter(|users| scope.spans(&users.namespace().database)) {
+        if let Some(users) = self
+            .users
+            .as_ref()
+            .filter(|users| scope.spans(&users.namespace().database))
+        {
             users.set_watched(live);
         }
-        let databases = self.properties.lock().expect("invariant: no code panics while it holds this lock");
-        for (_, properties) in databases.iter().filter(|(database, _)| scope.spans(database)) {
+        let databases = self
+            .properties
+            .lock()
+            .expect("invariant: no code panics while it holds this lock");
+        for (_, properties) in databases
+            .iter()
+            .filter(|(database, _)| scope.spans(database))
+        {
             properties.unknown.set_watched(live);
         }
     }

@@ -53,9 +53,12 @@ impl Mounts {
     /// Finds what a decoded path leads to; `None` if no mount covers it.
     pub fn resolve(&self, path: &str, host: &str) -> Option<Address> {
         let path = path.trim_end_matches(['/', ' ']);
-        self.mounts.iter().find_map(|mount| mount.resolve(path, host)).map(|rewritten| Address {
-            elements: rewritten.split('/').skip(1).map(str::to_owned).collect(),
-        })
+        self.mounts
+            .iter()
+            .find_map(|mount| mount.resolve(path, host))
+            .map(|rewritten| Address {
+                elements: rewritten.split('/').skip(1).map(str::to_owned).collect(),
+            })
     }
 
     /// The databases that are mounted by name.
@@ -68,15 +71,19 @@ impl Mounts {
 
     /// The path under which a collection is seen, for people; the shortest of them.
     pub fn path_of(&self, database: &str, collection: &str) -> Option<String> {
-        self.mounts.iter().rev().filter(|mount| !mount.at.contains('{')).find_map(|mount| {
-            let at = mount.at.trim_end_matches('/');
-            match mount.what.as_str() {
-                "*" => Some(format!("{at}/{database}/{collection}")),
-                what if what == format!("/{database}") => Some(format!("{at}/{collection}")),
-                what if what == format!("/{database}/{collection}") => Some(at.to_owned()),
-                _ => None,
-            }
-        })
+        self.mounts
+            .iter()
+            .rev()
+            .filter(|mount| !mount.at.contains('{'))
+            .find_map(|mount| {
+                let at = mount.at.trim_end_matches('/');
+                match mount.what.as_str() {
+                    "*" => Some(format!("{at}/{database}/{collection}")),
+                    what if what == format!("/{database}") => Some(format!("{at}/{collection}")),
+                    what if what == format!("/{database}/{collection}") => Some(at.to_owned()),
+                    _ => None,
+                }
+            })
     }
 }
 
@@ -98,7 +105,11 @@ impl Mount {
 
     fn resolve_template(&self, path: &str, host: &str) -> Option<String> {
         let mut parameters = vec![("{host}".to_owned(), host.to_owned())];
-        parameters.extend(host.split('.').enumerate().map(|(n, part)| (format!("{{host[{n}]}}"), part.to_owned())));
+        parameters.extend(
+            host.split('.')
+                .enumerate()
+                .map(|(n, part)| (format!("{{host[{n}]}}"), part.to_owned())),
+        );
         let (pattern, has_rest) = match self.at.strip_suffix("/*") {
             Some(pattern) => (pattern, true),
             None => (self.at.as_str(), false),
@@ -117,8 +128,14 @@ impl Mount {
             return None;
         }
         let what = self.what.strip_suffix("/*").unwrap_or(&self.what);
-        let what = if what == "*" { String::new() } else { what.to_owned() };
-        let what = parameters.iter().fold(what, |what, (name, value)| what.replace(name, value));
+        let what = if what == "*" {
+            String::new()
+        } else {
+            what.to_owned()
+        };
+        let what = parameters
+            .iter()
+            .fold(what, |what, (name, value)| what.replace(name, value));
         Some(what + &rest)
     }
 }
@@ -154,7 +171,9 @@ impl Address {
         let reserved = self.elements.last().is_some_and(|last| {
             last.eq_ignore_ascii_case("_size") || last.eq_ignore_ascii_case("_meta")
         });
-        (self.is_stream() && !reserved).then(|| self.elements.get(3).map(String::as_str)).flatten()
+        (self.is_stream() && !reserved)
+            .then(|| self.elements.get(3).map(String::as_str))
+            .flatten()
     }
 
     fn element(&self, index: usize) -> &str {
@@ -170,7 +189,9 @@ pub fn asks(method: &Method, version: Version, headers: &HeaderMap) -> Asks {
     }
     let mentions = |name, word: &str| {
         let values = headers.get_all(name).into_iter();
-        values.filter_map(|value| value.to_str().ok()).any(|value| value.to_ascii_lowercase().contains(word))
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.to_ascii_lowercase().contains(word))
     };
     if version >= Version::HTTP_11
         && mentions(header::CONNECTION, "upgrade")
@@ -178,7 +199,9 @@ pub fn asks(method: &Method, version: Version, headers: &HeaderMap) -> Asks {
     {
         return Asks::WebSocket;
     }
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
     match accept.is_some_and(|accept| accept.contains("text/event-stream")) {
         true => Asks::Sse,
         false => Asks::Neither,
@@ -190,12 +213,20 @@ pub fn accepted_coding(headers: &HeaderMap) -> ContentCoding {
     let accepts = |coding: &str| {
         let takes = |element: &str| {
             let mut parts = element.split(';').map(str::trim);
-            let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(coding));
-            let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+            let named = parts
+                .next()
+                .is_some_and(|name| name.eq_ignore_ascii_case(coding));
+            let refused = parts.any(|part| {
+                part.strip_prefix("q=")
+                    .is_some_and(|q| q.parse() == Ok(0.0))
+            });
             named && !refused
         };
         let values = headers.get_all(header::ACCEPT_ENCODING).into_iter();
-        values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(takes)
+        values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(takes)
     };
     match (accepts("gzip"), accepts("deflate")) {
         (true, _) => ContentCoding::Gzip,
@@ -210,16 +241,27 @@ mod tests {
 
     fn mounts() -> Mounts {
         Mounts::new(vec![
-            Mount { at: "/".into(), what: "/restheart".into() },
-            Mount { at: "/all".into(), what: "*".into() },
-            Mount { at: "/one".into(), what: "/db/messages".into() },
+            Mount {
+                at: "/".into(),
+                what: "/restheart".into(),
+            },
+            Mount {
+                at: "/all".into(),
+                what: "*".into(),
+            },
+            Mount {
+                at: "/one".into(),
+                what: "/db/messages".into(),
+            },
         ])
     }
 
     #[track_caller]
     fn check(path: &str, expected: Option<(&str, &str, Option<&str>)>) {
         let found = mounts().resolve(path, "h");
-        let found = found.as_ref().map(|found| (found.database(), found.collection(), found.stream()));
+        let found = found
+            .as_ref()
+            .map(|found| (found.database(), found.collection(), found.stream()));
         assert_eq!(found, expected, "{path}");
     }
 
@@ -242,10 +284,19 @@ mod tests {
 
     #[test]
     fn templates_fill_in_their_parameters() {
-        let tenants = Mounts::new(vec![Mount { at: "/{tenant}/*".into(), what: "/db-{tenant}/*".into() }]);
+        let tenants = Mounts::new(vec![Mount {
+            at: "/{tenant}/*".into(),
+            what: "/db-{tenant}/*".into(),
+        }]);
         let found = tenants.resolve("/acme/c/_streams/s", "h").unwrap();
-        assert_eq!((found.database(), found.collection(), found.stream()), ("db-acme", "c", Some("s")));
-        let hosts = Mounts::new(vec![Mount { at: "/api/*".into(), what: "/{host[0]}/*".into() }]);
+        assert_eq!(
+            (found.database(), found.collection(), found.stream()),
+            ("db-acme", "c", Some("s"))
+        );
+        let hosts = Mounts::new(vec![Mount {
+            at: "/api/*".into(),
+            what: "/{host[0]}/*".into(),
+        }]);
         let found = hosts.resolve("/api/c", "acme.example.org").unwrap();
         assert_eq!((found.database(), found.collection()), ("acme", "c"));
         assert_eq!(hosts.resolve("/other/c", "h"), None);

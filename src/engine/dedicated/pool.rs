@@ -158,14 +158,11 @@ impl Pool {
             None => Start::At(from.floor),
         };
         let source = Source::new(self.client.clone(), &plan.wanted, from.resume.is_some());
-        let stream = source
-            .open(&start, true)
-            .await
-            .map_err(|error| match error {
-                MongoError::HistoryLost(_) => Refused::HistoryLost,
-                MongoError::Refused { message, .. } => Refused::Pipeline(message),
-                other => Refused::Unavailable(other),
-            })?;
+        let stream = source.check(&start).await.map_err(|error| match error {
+            MongoError::HistoryLost(_) => Refused::HistoryLost,
+            MongoError::Refused { message, .. } => Refused::Pipeline(message),
+            other => Refused::Unavailable(other),
+        })?;
         let (joining, joins) = mpsc::channel(JOINING_MAX);
         let cursor = Cursor::new(source, start, joins, feed.position(), place);
         self.tasks.spawn("engine.dedicated", cursor.run(stream));

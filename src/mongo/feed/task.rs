@@ -10,8 +10,8 @@ use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State, Step,
-    Tail, next_id, open,
+    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State,
+    Step, Tail, next_id, open,
 };
 use crate::mongo::client::Clock;
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
