@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::access::{
-    Access, AccessSettings, JwtAlgorithm, JwtSettings, JwtVerifier, Mount as AccessMount,
-    PasswordKind, PasswordSettings, Unavailable, UserSettings, Users,
+    Access, AccessSettings, JwtAlgorithm, JwtSettings, JwtVerifier, PasswordKind, PasswordSettings,
+    Unavailable, UserSettings, Users,
 };
 use crate::app::StartError;
 use crate::config::{self, Config, NotifyWhenUnbound, Streams, UpstreamUrl, Watch};
@@ -77,13 +77,7 @@ pub(super) async fn streams(
     )
     .await?;
     let clock = Clock::start(client.clone(), tasks);
-    let mounts = streams.mongodb.mounts.iter();
-    let mounts: Vec<_> = mounts
-        .map(|mount| Mount {
-            at: mount.at.clone(),
-            what: mount.what.clone(),
-        })
-        .collect();
+    let mounts = Mounts::new(mounts(streams));
 
     let users = streams.auth.mongo.as_ref().map(|users| {
         let namespace = Namespace::new(users.database.as_str(), users.collection.as_str());
@@ -132,7 +126,6 @@ pub(super) async fn streams(
         .collect();
     rests_on.sort_unstable();
     rests_on.dedup();
-    let mounts = Mounts::new(mounts);
     let always = rests_on
         .iter()
         .cloned()
@@ -272,22 +265,21 @@ fn access(
         jwt,
         cookie_name: streams.auth.cookie.clone(),
         root_role: streams.acl.as_ref().and_then(|acl| acl.root_role.clone()),
-        mounts: streams
-            .mongodb
-            .mounts
-            .iter()
-            .map(|mount| AccessMount {
-                at: mount.at.clone(),
-                what: mount.what.clone(),
-            })
-            .collect(),
-        ..AccessSettings::default()
+        mounts: mounts(streams),
     };
     let users: Arc<dyn Users> = match users {
         Some(users) => Arc::new(MongoUsers(users)),
         None => Arc::new(NoUsers),
     };
     Ok(Access::new(settings, users))
+}
+
+fn mounts(streams: &Streams) -> Vec<Mount> {
+    let mount = |mount: &config::Mount| Mount {
+        at: mount.at.clone(),
+        what: mount.what.clone(),
+    };
+    streams.mongodb.mounts.iter().map(mount).collect()
 }
 
 /// Where no users are kept in MongoDB.
