@@ -280,7 +280,9 @@ impl Admission {
         uri: Option<&str>,
         method: &Method,
     ) -> Result<(Arc<Definition>, Timestamp), Refusal> {
-        self.feeds.of(&namespace.database).await.map_err(no_feed)?;
+        let feed = self.feeds.of(&namespace.database).await.map_err(no_feed)?;
+        let ensured = self.metadata.ensure(&feed, &namespace.database).await;
+        ensured.map_err(unavailable)?;
         let catalog = self.metadata.catalog();
         let find = || {
             catalog

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bson::{Bson, Document, Timestamp, doc};
@@ -16,7 +17,7 @@ use crate::access::{Access, Unavailable, Users};
 use crate::delivery::Ending;
 use crate::front::live::{LiveSession, LiveSessions};
 use crate::mongo::client::Clock;
-use crate::mongo::feed::{Change, Gate, Scope};
+use crate::mongo::feed::{Change, Feed, Gate, Scope};
 use crate::mongo::lookup::{Finds, Lookup};
 use crate::mongo::mirror::{Known, Mirror};
 use crate::mongo::{MongoError, Namespace};
@@ -65,6 +66,8 @@ struct Properties {
     mirror: Mirror,
     /// For collections that the mirror knows nothing of.
     unknown: Lookup,
+    /// Whether the mirror has been read, under a feed that watches it.
+    is_loaded: AtomicBool,
 }
 
 /// Users kept in MongoDB.
@@ -129,6 +132,24 @@ impl Metadata {
     /// The open sessions.
     pub fn live(&self) -> &Arc<LiveSessions> {
         &self.live
+    }
+
+    /// Makes sure that the definitions of a database are known and watched: under a feed of the whole deployment a database
+    /// may have come later than the feed.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn ensure(&self, feed: &Feed, database: &str) -> Result<(), MongoError> {
+        let properties = self.properties(database);
+        if properties.is_loaded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        feed.watch(&Namespace::new(database, PROPERTIES)).await?;
+        let as_of = properties.mirror.load().await?.as_of;
+        self.catalog_all(database, &properties, as_of);
+        properties.unknown.set_watched(true);
+        properties.is_loaded.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Asks MongoDB once for the properties of a collection of which nothing is known, and takes them over.
@@ -361,6 +382,7 @@ impl Metadata {
             Arc::new(Properties {
                 mirror: Mirror::new(namespace, client, clock),
                 unknown,
+                is_loaded: AtomicBool::new(false),
             })
         };
         Arc::clone(all.entry(database.into()).or_insert_with(make))
@@ -509,6 +531,7 @@ impl Gate for Metadata {
                 let properties = self.properties(&database);
                 let as_of = properties.mirror.load().await?.as_of;
                 self.catalog_all(&database, &properties, as_of);
+                properties.is_loaded.store(true, Ordering::Release);
             }
             self.live
                 .end_where(|session| match scope.spans(&session.namespace.database) {
