@@ -69,7 +69,7 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let metrics = Metrics::install()?;
     let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
     let streams = match &config.streams {
-        Some(streams) => Some(rooms::streams(&config, streams, &tasks).await?),
+        Some(streams) => Some(rooms::streams(&config, streams, &tasks, shutdown.clone()).await?),
         None => None,
     };
     let front = Arc::new(Front {

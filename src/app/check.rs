@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::rooms;
 use crate::config::{Config, Streams, Watch};
 use crate::front::half::StreamsHalf;
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::client::{connect, operation_time};
 use crate::mongo::feed::{Gate as _, Scope};
 use crate::mongo::privileges::{self, Need};
@@ -79,7 +79,7 @@ async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckRep
         Err(_) => return report.wrong("mongodb.uri: MongoDB does not answer"),
     }
     let tasks = Tasks::new();
-    let half = match rooms::streams(config, streams, &tasks).await {
+    let half = match rooms::streams(config, streams, &tasks, Shutdown::new()).await {
         Ok(half) => half,
         Err(error) => return report.wrong(format!("{error}")),
     };

@@ -21,7 +21,7 @@ use crate::front::listener::ListenerSettings;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
 use crate::front::route::{Mount, Mounts};
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, connect};
 use crate::mongo::feed::FeedSettings;
@@ -68,6 +68,7 @@ pub(super) async fn streams(
     config: &Config,
     streams: &Streams,
     tasks: &Tasks,
+    shutdown: Shutdown,
 ) -> Result<Arc<StreamsHalf>, StartError> {
     let limits = &config.limits;
     let cursors = limits.feeds + limits.dedicated_cursors + limits.catch_up_cursors;
@@ -167,6 +168,7 @@ pub(super) async fn streams(
         },
         websocket: session(streams, streams.settings.ping_interval),
         sse: session(streams, streams.settings.comment_interval),
+        shutdown,
         access_log: config.log.access,
     }))
 }

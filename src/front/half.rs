@@ -19,6 +19,7 @@ use crate::front::metadata::Metadata;
 use crate::front::parameters::value;
 use crate::front::refusal::Refusal;
 use crate::front::route::{Address, Asks, Mounts, accepted_coding};
+use crate::lifecycle::Shutdown;
 use crate::mongo::Namespace;
 use crate::mongo::feed::State;
 use crate::proxy::ProxyBody;
@@ -38,6 +39,8 @@ pub struct StreamsHalf {
     pub websocket: SessionSettings,
     /// Intervals of SSE sessions.
     pub sse: SessionSettings,
+    /// Whether the process drains: then nobody is admitted any more.
+    pub shutdown: Shutdown,
     /// One line a session.
     pub access_log: bool,
 }
@@ -104,7 +107,15 @@ impl StreamsHalf {
         if !is_encoded(&head.raw_path) {
             return Answer::Http(Refusal::Target.answer(&headers, mode));
         }
-        match self.admission.admit(head, address, asks).await {
+        let admitted = self.admission.admit(head, address, asks).await;
+        // Looked at after the session is registered: whoever drains ends what is registered, we refuse the rest.
+        let admitted = admitted.and_then(|admitted| match self.shutdown.is_draining() {
+            false => Ok(admitted),
+            true => Err(Refusal::Unavailable {
+                reason: "shutting down".to_owned(),
+            }),
+        });
+        match admitted {
             Ok(admitted) => self.open(admitted, &headers, id),
             Err(refusal) => {
                 let status = refusal.status().as_u16().to_string();
@@ -272,3 +283,6 @@ fn head(status: &str, request: &HeaderMap, id: &HeaderValue, fields: &[(&str, &s
     head.extend_from_slice(b"\r\n");
     Bytes::from(head)
 }
+
+#[cfg(test)]
+mod tests;
