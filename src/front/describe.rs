@@ -106,7 +106,7 @@ fn describe_feed(feed: &Feed) -> Value {
     json!({
         "scope": feed.scope().to_string(), "state": state, "reason": reason,
         "position": position.as_ref().map(ResumeToken::as_str),
-        "seconds_behind_clock": idle, "ring_bytes": feed.ring().bytes(),
+        "position_age_seconds": idle, "ring_bytes": feed.ring().bytes(),
     })
 }
 

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use mongodb::Client;
 use tokio::time::Instant;
 
-use crate::access::{Access, Unavailable, Users};
+use crate::access::{Access, Problem, Unavailable, Users};
 use crate::delivery::Ending;
 use crate::front::live::{LiveSession, LiveSessions};
 use crate::mongo::client::Clock;
@@ -23,7 +23,7 @@ use crate::mongo::lookup::{Finds, Lookup};
 use crate::mongo::mirror::{Known, Mirror};
 use crate::mongo::{MongoError, Namespace};
 use crate::streams::catalog::collection_of;
-use crate::streams::{Catalog, DefinitionError};
+use crate::streams::{Catalog, CollectionDefinitions, DefinitionError};
 
 /// The collection in which RESTHeart keeps the properties of a database and its collections.
 pub const PROPERTIES: &str = "_properties";
@@ -59,6 +59,8 @@ pub struct Metadata {
     /// When the permissions were last asked for before a refusal, and whether that brought anything new.
     asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
     asks: Mutex<Finds>,
+    /// What of the permissions has been logged as unusable.
+    told: Mutex<Vec<Problem>>,
 }
 
 /// The properties of one database.
@@ -109,6 +111,7 @@ impl Metadata {
             properties: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
             asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
+            told: Mutex::default(),
             client,
             clock,
             settings,
@@ -169,7 +172,7 @@ impl Metadata {
                 .mirror
                 .apply(&Bson::String(id), Some((*document).clone()), as_of)
         {
-            self.catalog.replace(
+            self.define(
                 &namespace.database,
                 &namespace.collection,
                 Some(&document),
@@ -206,7 +209,7 @@ impl Metadata {
             .refresh(&Bson::String(properties_id(&namespace.collection)))
             .await?;
         let document = known.document.as_deref();
-        self.catalog.replace(
+        self.define(
             &namespace.database,
             &namespace.collection,
             document,
@@ -333,8 +336,58 @@ impl Metadata {
             .documents()
             .into_iter()
             .map(|(document, _)| (*document).clone());
-        for problem in self.access.replace_permissions(documents) {
+        let problems = self.access.replace_permissions(documents);
+        let mut told = self
+            .told
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
+        }
+        *told = problems;
+    }
+
+    /// Takes over what the properties of a collection say, and logs what in them has just become unusable.
+    fn define(
+        &self,
+        database: &str,
+        collection: &str,
+        properties: Option<&Document>,
+        as_of: Timestamp,
+    ) {
+        let Some(change) = self
+            .catalog
+            .replace(database, collection, properties, as_of)
+        else {
+            return;
+        };
+        let before = change.before.as_ref().map(|entry| &entry.definitions);
+        let now = &change.after.definitions;
+        if let Some(reason) = now
+            .broken()
+            .filter(|_| before.and_then(CollectionDefinitions::broken).is_none())
+        {
+            tracing::warn!(
+                database,
+                collection,
+                reason,
+                "streams of this collection cannot be used"
+            );
+        }
+        for entry in now.entries() {
+            let is_new = before.is_none_or(|before| !before.entries().any(|other| other == entry));
+            if let Err(reason) = entry.definition.as_ref()
+                && is_new
+            {
+                let uri = entry.uri.as_deref().unwrap_or("(without uri)");
+                tracing::warn!(
+                    database,
+                    collection,
+                    uri,
+                    reason,
+                    "stream cannot be used, its neighbours can"
+                );
+            }
         }
     }
 
@@ -346,7 +399,7 @@ impl Metadata {
             .collect();
         for collection in self.catalog.collections(database) {
             if !names.contains(collection.as_str()) {
-                self.catalog.replace(database, &collection, None, as_of);
+                self.define(database, &collection, None, as_of);
             }
         }
         for (document, as_of) in &documents {

@@ -146,7 +146,7 @@ impl Metadata {
                 .unknown
                 .apply(id.as_str().unwrap_or_default(), document.clone(), time);
             if properties.mirror.apply(id, document.clone(), time) {
-                self.catalog.replace(
+                self.define(
                     &concerned.database,
                     &concerned.collection,
                     document.as_ref(),
@@ -184,8 +184,7 @@ impl Metadata {
                     continue;
                 };
                 let concerned = Namespace::new(namespace.database.clone(), collection);
-                self.catalog
-                    .replace(&concerned.database, &concerned.collection, None, time);
+                self.define(&concerned.database, &concerned.collection, None, time);
                 self.retire(&concerned, time);
             }
         }
