@@ -104,7 +104,10 @@ impl StreamsHalf {
     ) -> Answer {
         let headers = head.headers.clone();
         let mode = JsonMode::from_parameter(value(&head.query, "jsonMode"));
-        if !is_encoded(&head.raw_path) {
+        let is_legible = is_encoded(&head.raw_path)
+            && is_encoded(&head.query_string)
+            && head.query.len() <= PARAMETERS_MAX;
+        if !is_legible {
             return Answer::Http(Refusal::Target.answer(&headers, mode));
         }
         let admitted = self.admission.admit(head, address, asks).await;
@@ -220,9 +223,12 @@ impl StreamsHalf {
     }
 }
 
-/// Whether every `%` in a path stands before two hexadecimal digits.
-fn is_encoded(raw_path: &str) -> bool {
-    raw_path.split('%').skip(1).all(|rest| {
+/// Query parameters of a request for a stream; more are refused, as by RESTHeart.
+const PARAMETERS_MAX: usize = 1000;
+
+/// Whether every `%` in a path or a query stands before two hexadecimal digits.
+fn is_encoded(raw: &str) -> bool {
+    raw.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes();
         digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
     })
