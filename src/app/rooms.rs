@@ -108,7 +108,7 @@ pub(super) async fn streams(
     let hub = Arc::new(Hub::new(tasks.clone()));
     let engine = EngineSettings {
         dedicated_cursors_max: limits.dedicated_cursors,
-        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_stream,
+        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_collection,
         catch_up_cursors_max: limits.catch_up_cursors,
     };
     let engine = Arc::new(Engine::new(
