@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::app::check::diagnosis::{NO_REPLICA_SET, diagnose};
 use crate::app::{log, rooms};
 use crate::config::{Config, Streams, UpstreamUrl, Watch};
-use crate::front::half::StreamsHalf;
+use crate::front::streaming::Streaming;
 use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::client::{connect, operation_time};
 use crate::mongo::feed::{Gate as _, Scope};
@@ -140,7 +140,7 @@ fn address(upstream: &UpstreamUrl) -> String {
 async fn check_privileges(
     client: &mongodb::Client,
     streams: &Streams,
-    half: &StreamsHalf,
+    half: &Streaming,
     report: &mut CheckReport,
 ) -> bool {
     let mut needs = Vec::new();
@@ -194,7 +194,7 @@ async fn check_privileges(
 }
 
 /// Says whether revocations hold by order or within a second.
-fn check_order(streams: &Streams, half: &StreamsHalf, report: &mut CheckReport) {
+fn check_order(streams: &Streams, half: &Streaming, report: &mut CheckReport) {
     let rests_on = &half.admission.settings.rests_on;
     let elsewhere: Vec<&str> = half
         .mounts
@@ -215,7 +215,7 @@ fn check_order(streams: &Streams, half: &StreamsHalf, report: &mut CheckReport) 
     }
 }
 
-fn check_definitions(half: &StreamsHalf, report: &mut CheckReport) {
+fn check_definitions(half: &Streaming, report: &mut CheckReport) {
     let described = half.described();
     if described.is_empty() {
         report.note("no stream is defined yet");

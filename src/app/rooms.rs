@@ -16,11 +16,11 @@ use crate::engine::{Engine, EngineSettings, Hub};
 use crate::front::admission::{Admission, AdmissionSettings};
 use crate::front::feeds::{Feeds, FeedsSettings};
 use crate::front::freshness::Freshness;
-use crate::front::half::StreamsHalf;
 use crate::front::listener::ListenerSettings;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
 use crate::front::route::{Mount, Mounts};
+use crate::front::streaming::Streaming;
 use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, connect};
@@ -69,7 +69,7 @@ pub(super) async fn streams(
     streams: &Streams,
     tasks: &Tasks,
     shutdown: Shutdown,
-) -> Result<Arc<StreamsHalf>, StartError> {
+) -> Result<Arc<Streaming>, StartError> {
     let limits = &config.limits;
     let cursors = limits.feeds + limits.dedicated_cursors + limits.catch_up_cursors;
     let client = connect(
@@ -151,7 +151,7 @@ pub(super) async fn streams(
         feeds,
         tasks.clone(),
     );
-    Ok(Arc::new(StreamsHalf {
+    Ok(Arc::new(Streaming {
         mounts,
         admission: Admission {
             metadata: Arc::clone(&metadata),

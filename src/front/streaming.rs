@@ -28,7 +28,7 @@ use crate::wire::JsonMode;
 
 /// Everything that serves streams.
 #[derive(Debug)]
-pub struct StreamsHalf {
+pub struct Streaming {
     /// What is mounted where.
     pub mounts: Mounts,
     /// From a head to a subscribed session.
@@ -45,7 +45,7 @@ pub struct StreamsHalf {
     pub access_log: bool,
 }
 
-impl StreamsHalf {
+impl Streaming {
     /// Where a request leads, if it leads below a mount.
     pub fn address<B>(&self, request: &Request<B>) -> Option<Address> {
         let host = request
