@@ -13,7 +13,6 @@
 mod acl;
 mod auth;
 mod grant;
-mod mounts;
 mod predicate;
 mod principal;
 mod request;
@@ -32,15 +31,14 @@ pub use auth::{
     UserSettings, Users,
 };
 pub use grant::{Denied, Grant};
-pub use mounts::Mount;
 pub use predicate::ParseError;
 pub use principal::{Mechanism, Principal};
 pub use request::RequestHead;
 
 use crate::delivery::Ending;
+use crate::notation::mounts::{Mount, Mounts};
 use acl::Permissions;
 use auth::Authenticator;
-use mounts::Mounts;
 
 /// What access is told by the configuration.
 #[derive(Debug)]

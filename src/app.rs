@@ -69,7 +69,7 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let metrics = Metrics::install()?;
     let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
     let streams = match &config.streams {
-        Some(streams) => Some(rooms::streams(&config, streams, &tasks).await?),
+        Some(streams) => Some(rooms::streams(&config, streams, &tasks, shutdown.clone()).await?),
         None => None,
     };
     let front = Arc::new(Front {
@@ -78,13 +78,24 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
         access_log: config.log.access,
     });
     let bind = |address: &SocketAddr| Listener::bind("public", *address);
-    let listeners = config.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let listeners = config
+        .server
+        .listen
+        .iter()
+        .map(bind)
+        .collect::<Result<Vec<_>, _>>()?;
     let admin = admin_listener(&config).await?;
 
     // What is background to all: it ends with the process, nobody waits for it.
     let background = Tasks::new();
-    background.spawn("app.signals", signals.pass_on(shutdown.clone(), wishes.clone()));
-    background.spawn("app.reload", reload::on_request(config.clone(), file, wishes));
+    background.spawn(
+        "app.signals",
+        signals.pass_on(shutdown.clone(), wishes.clone()),
+    );
+    background.spawn(
+        "app.reload",
+        reload::on_request(config.clone(), file, wishes),
+    );
     let tended = forwarder.clone();
     background.spawn("proxy.tend", async move { tended.tend().await });
     let upstream_is_up = Arc::new(AtomicBool::new(true));
@@ -104,7 +115,12 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let serving = tasks.child();
     for listener in listeners {
         let settings = rooms::listener(&config);
-        let run = listener.run(Arc::clone(&front), settings, serving.clone(), shutdown.clone());
+        let run = listener.run(
+            Arc::clone(&front),
+            settings,
+            serving.clone(),
+            shutdown.clone(),
+        );
         serving.spawn("front.listener", run);
     }
     shutdown.draining().await;
@@ -114,7 +130,12 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
 }
 
 /// Sessions are told and given time to say goodbye; requests finish; then the end, whoever is left.
-async fn drain(config: &Config, streams: Option<&StreamsHalf>, serving: &Tasks, shutdown: &Shutdown) {
+async fn drain(
+    config: &Config,
+    streams: Option<&StreamsHalf>,
+    serving: &Tasks,
+    shutdown: &Shutdown,
+) {
     if let Some(streams) = streams {
         streams.end_all(Ending::Draining);
     }
@@ -125,12 +146,17 @@ async fn drain(config: &Config, streams: Option<&StreamsHalf>, serving: &Tasks, 
     };
     match drained {
         true => tracing::info!("drained, everything has ended"),
-        false => tracing::warn!(connections = serving.count(), "the drain time is over, ending what is left"),
+        false => tracing::warn!(
+            connections = serving.count(),
+            "the drain time is over, ending what is left"
+        ),
     }
 }
 
 async fn admin_listener(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = config.admin else { return Ok(None) };
+    let Some(address) = config.admin else {
+        return Ok(None);
+    };
     let refused = |source| StartError::Admin { address, source };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
@@ -148,7 +174,10 @@ fn admin_state(
     AdminState {
         metrics,
         not_ready: Arc::new(move || {
-            let mut reasons = streams.as_ref().map(|streams| streams.not_ready()).unwrap_or_default();
+            let mut reasons = streams
+                .as_ref()
+                .map(|streams| streams.not_ready())
+                .unwrap_or_default();
             if !upstream_is_up.load(Ordering::Relaxed) {
                 reasons.push("upstream: cannot be connected to".to_owned());
             }

@@ -93,12 +93,16 @@ impl Front {
         if address.is_stream() {
             let asked = asks(&method, request.version(), request.headers());
             if asked != Asks::Neither {
-                return streams.serve(streams.head(&request, connection), &address, asked, id).await;
+                return streams
+                    .serve(streams.head(&request, connection), &address, asked, id)
+                    .await;
             }
             if method == Method::OPTIONS && streams.is_defined(&address) {
                 return Answer::Http(preflight(request.headers()));
             }
-            return self.forward_stream_address(streams, request, connection, &address).await;
+            return self
+                .forward_stream_address(streams, request, connection, &address)
+                .await;
         }
         let concerns = streams.freshness.concerns(&method, &address);
         let answer: Answer = self.forwarder.forward(request, connection).await.into();
@@ -119,7 +123,7 @@ impl Front {
         connection: &ConnectionInfo,
         address: &Address,
     ) -> Answer {
-        let explains = EXPLAINED.contains(request.method()) && streams.is_defined(address);
+        let explains = EXPLAINED.contains(request.method());
         let head = explains.then(|| streams.head(&request, connection));
         let answer: Answer = self.forwarder.forward(request, connection).await.into();
         let is_unknown = matches!(
@@ -127,15 +131,23 @@ impl Front {
             Some(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
         );
         match head.filter(|_| is_unknown) {
-            Some(head) => Answer::Http(streams.explain(head, address).await),
-            None => answer,
+            Some(head) if streams.is_known(address).await => {
+                Answer::Http(streams.explain(head, address).await)
+            }
+            _ => answer,
         }
     }
 }
 
 /// The methods for which an upstream's "not found" at a stream's address is explained.
-const EXPLAINED: [Method; 6] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const EXPLAINED: [Method; 6] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+];
 
 fn status_of_http(answer: &Answer) -> Option<StatusCode> {
     match answer {
@@ -146,12 +158,16 @@ fn status_of_http(answer: &Answer) -> Option<StatusCode> {
 
 /// Takes the request's id from its header, or puts one there.
 fn name(request: &mut Request<Incoming>) -> HeaderValue {
-    let given = request.headers().get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX && !id.is_empty());
+    let given = request
+        .headers()
+        .get(REQUEST_ID)
+        .filter(|id| id.len() <= REQUEST_ID_BYTES_MAX && !id.is_empty());
     match given {
         Some(id) => id.clone(),
         None => {
             let id = format!("{:016x}", rand::random::<u64>());
-            let id = HeaderValue::try_from(id).expect("invariant: hexadecimal digits are a header value");
+            let id = HeaderValue::try_from(id)
+                .expect("invariant: hexadecimal digits are a header value");
             request.headers_mut().insert(REQUEST_ID, id.clone());
             id
         }
@@ -190,5 +206,8 @@ impl Line {
 /// The status in a raw head.
 fn status_of(head: &[u8]) -> u16 {
     let text = head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }

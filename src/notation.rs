@@ -9,6 +9,7 @@
 
 pub mod escape;
 mod literal;
+pub mod mounts;
 pub mod shell;
 pub mod template;
 pub mod values;

@@ -17,10 +17,10 @@ pub(crate) use permission::Entry;
 pub use permission::{MongoPermissions, Permission, Problem};
 pub(crate) use veto::is_vetoed;
 
-use crate::access::mounts::Mounts;
 use crate::access::predicate::Circumstances;
 use crate::access::principal::Principal;
 use crate::access::request::RequestHead;
+use crate::notation::mounts::Mounts;
 
 /// All permissions, as they were at one moment.
 #[derive(Debug, Default)]

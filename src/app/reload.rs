@@ -22,7 +22,11 @@ pub(super) async fn on_request(mut running: Config, file: PathBuf, wishes: Reloa
         if read.log.level != running.log.level {
             match log::set_level(&read.log.level) {
                 Ok(()) => {
-                    tracing::info!(level = read.log.level, "log.level is now {}", read.log.level);
+                    tracing::info!(
+                        level = read.log.level,
+                        "log.level is now {}",
+                        read.log.level
+                    );
                     running.log.level.clone_from(&read.log.level);
                 }
                 Err(error) => tracing::error!(%error, "log.level not changed"),
@@ -33,7 +37,8 @@ pub(super) async fn on_request(mut running: Config, file: PathBuf, wishes: Reloa
             [] => tracing::info!("configuration reloaded"),
             sections => tracing::warn!(
                 sections = sections.join(", "),
-                "configuration read; what changed in {} takes effect at the next start", sections.join(", ")
+                "configuration read; what changed in {} takes effect at the next start",
+                sections.join(", ")
             ),
         }
     }

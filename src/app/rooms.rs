@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::access::{
-    Access, AccessSettings, JwtAlgorithm, JwtSettings, JwtVerifier, Mount as AccessMount, PasswordKind,
-    PasswordSettings, Unavailable, UserSettings, Users,
+    Access, AccessSettings, JwtAlgorithm, JwtSettings, JwtVerifier, PasswordKind, PasswordSettings,
+    Unavailable, UserSettings, Users,
 };
 use crate::app::StartError;
 use crate::config::{self, Config, NotifyWhenUnbound, Streams, UpstreamUrl, Watch};
@@ -21,7 +21,7 @@ use crate::front::listener::ListenerSettings;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
 use crate::front::route::{Mount, Mounts};
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, connect};
 use crate::mongo::feed::FeedSettings;
@@ -68,13 +68,17 @@ pub(super) async fn streams(
     config: &Config,
     streams: &Streams,
     tasks: &Tasks,
+    shutdown: Shutdown,
 ) -> Result<Arc<StreamsHalf>, StartError> {
     let limits = &config.limits;
     let cursors = limits.feeds + limits.dedicated_cursors + limits.catch_up_cursors;
-    let client = connect(streams.mongodb.uri.reveal(), u32::try_from(cursors).unwrap_or(u32::MAX)).await?;
+    let client = connect(
+        streams.mongodb.uri.reveal(),
+        u32::try_from(cursors).unwrap_or(u32::MAX),
+    )
+    .await?;
     let clock = Clock::start(client.clone(), tasks);
-    let mounts = streams.mongodb.mounts.iter();
-    let mounts: Vec<_> = mounts.map(|mount| Mount { at: mount.at.clone(), what: mount.what.clone() }).collect();
+    let mounts = Mounts::new(mounts(streams));
 
     let users = streams.auth.mongo.as_ref().map(|users| {
         let namespace = Namespace::new(users.database.as_str(), users.collection.as_str());
@@ -86,7 +90,8 @@ pub(super) async fn streams(
         )
     });
     let permissions = streams.acl.as_ref();
-    let permissions = permissions.map(|acl| Namespace::new(acl.database.as_str(), acl.collection.as_str()));
+    let permissions =
+        permissions.map(|acl| Namespace::new(acl.database.as_str(), acl.collection.as_str()));
     let live = Arc::new(LiveSessions::default());
     let metadata = Arc::new(Metadata::new(
         client.clone(),
@@ -103,25 +108,49 @@ pub(super) async fn streams(
     let hub = Arc::new(Hub::new(tasks.clone()));
     let engine = EngineSettings {
         dedicated_cursors_max: limits.dedicated_cursors,
-        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_stream,
+        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_collection,
         catch_up_cursors_max: limits.catch_up_cursors,
     };
-    let engine = Arc::new(Engine::new(client.clone(), Arc::clone(&hub), engine, tasks.clone()));
-    let kept = users.as_ref().map(|users| users.namespace()).into_iter().chain(permissions.as_ref());
-    let mut rests_on: Vec<String> = kept.map(|namespace| namespace.database.to_string()).collect();
+    let engine = Arc::new(Engine::new(
+        client.clone(),
+        Arc::clone(&hub),
+        engine,
+        tasks.clone(),
+    ));
+    let kept = users
+        .as_ref()
+        .map(|users| users.namespace())
+        .into_iter()
+        .chain(permissions.as_ref());
+    let mut rests_on: Vec<String> = kept
+        .map(|namespace| namespace.database.to_string())
+        .collect();
     rests_on.sort_unstable();
     rests_on.dedup();
-    let mounts = Mounts::new(mounts);
-    let always = rests_on.iter().cloned().chain(mounts.databases().map(str::to_owned)).collect();
+    let always = rests_on
+        .iter()
+        .cloned()
+        .chain(mounts.databases().map(str::to_owned))
+        .collect();
     let feeds = FeedsSettings {
-        feed: FeedSettings { ring_bytes: limits.ring, backoff_max: FEED_BACKOFF_MAX },
+        feed: FeedSettings {
+            ring_bytes: limits.ring,
+            backoff_max: FEED_BACKOFF_MAX,
+        },
         feeds_max: limits.feeds,
         idle: streams.settings.feed_idle,
         patience: streams.settings.feed_patience,
         deployment: streams.mongodb.watch == Watch::Deployment,
         always,
     };
-    let feeds = Feeds::start(client, clock.clone(), hub, Arc::clone(&metadata), feeds, tasks.clone());
+    let feeds = Feeds::start(
+        client,
+        clock.clone(),
+        hub,
+        Arc::clone(&metadata),
+        feeds,
+        tasks.clone(),
+    );
     Ok(Arc::new(StreamsHalf {
         mounts,
         admission: Admission {
@@ -132,9 +161,14 @@ pub(super) async fn streams(
             settings: admission(config, streams, rests_on, users.as_deref()),
             sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
         },
-        freshness: Freshness { metadata, feeds, wait: streams.settings.freshness_wait },
+        freshness: Freshness {
+            metadata,
+            feeds,
+            wait: streams.settings.freshness_wait,
+        },
         websocket: session(streams, streams.settings.ping_interval),
         sse: session(streams, streams.settings.comment_interval),
+        shutdown,
         access_log: config.log.access,
     }))
 }
@@ -145,10 +179,15 @@ fn admission(
     rests_on: Vec<String>,
     users: Option<&Lookup>,
 ) -> AdmissionSettings {
-    let password = streams.auth.mongo.as_ref().map(|users| users.password_property.clone());
+    let password = streams
+        .auth
+        .mongo
+        .as_ref()
+        .map(|users| users.password_property.clone());
     AdmissionSettings {
         enforce_read_filter: streams.settings.enforce_read_filter,
-        notify_when_unbound_refuses: streams.settings.notify_when_unbound == NotifyWhenUnbound::Refuse,
+        notify_when_unbound_refuses: streams.settings.notify_when_unbound
+            == NotifyWhenUnbound::Refuse,
         outbox_bytes: config.limits.outbox,
         avars_bytes: config.limits.avars,
         rests_on,
@@ -175,7 +214,11 @@ fn catalog(streams: &Streams) -> Catalog {
     }))
 }
 
-fn access(config: &Config, streams: &Streams, users: Option<Arc<Lookup>>) -> Result<Access, StartError> {
+fn access(
+    config: &Config,
+    streams: &Streams,
+    users: Option<Arc<Lookup>>,
+) -> Result<Access, StartError> {
     let jwt = match &streams.auth.jwt {
         None => None,
         Some(jwt) => {
@@ -205,7 +248,11 @@ fn access(config: &Config, streams: &Streams, users: Option<Arc<Lookup>>) -> Res
             name_property: users.id_property.clone(),
             password_property: users.password_property.clone(),
             roles_path: users.roles_path.clone(),
-            password_kind: if users.bcrypt { PasswordKind::Bcrypt } else { PasswordKind::Plain },
+            password_kind: if users.bcrypt {
+                PasswordKind::Bcrypt
+            } else {
+                PasswordKind::Plain
+            },
         }),
         passwords: PasswordSettings {
             concurrent: config.limits.bcrypt_concurrency,
@@ -220,19 +267,21 @@ fn access(config: &Config, streams: &Streams, users: Option<Arc<Lookup>>) -> Res
         jwt,
         cookie_name: streams.auth.cookie.clone(),
         root_role: streams.acl.as_ref().and_then(|acl| acl.root_role.clone()),
-        mounts: streams
-            .mongodb
-            .mounts
-            .iter()
-            .map(|mount| AccessMount { at: mount.at.clone(), what: mount.what.clone() })
-            .collect(),
-        ..AccessSettings::default()
+        mounts: mounts(streams),
     };
     let users: Arc<dyn Users> = match users {
         Some(users) => Arc::new(MongoUsers(users)),
         None => Arc::new(NoUsers),
     };
     Ok(Access::new(settings, users))
+}
+
+fn mounts(streams: &Streams) -> Vec<Mount> {
+    let mount = |mount: &config::Mount| Mount {
+        at: mount.at.clone(),
+        what: mount.what.clone(),
+    };
+    streams.mongodb.mounts.iter().map(mount).collect()
 }
 
 /// Where no users are kept in MongoDB.

@@ -160,7 +160,11 @@ impl Past {
                 return Ok((Vec::new(), false));
             }
             // The database was dropped: the event that says so has been handed out.
-            Step::End => return Err(MongoError::HistoryLost("the database was dropped".to_owned())),
+            Step::End => {
+                return Err(MongoError::HistoryLost(
+                    "the database was dropped".to_owned(),
+                ));
+            }
         };
         let Some(event) = Event::read(raw) else {
             return Ok((Vec::new(), false));

@@ -144,7 +144,7 @@ impl Sink for Hub {
         })
     }
 
-    fn gap(&self, lost: Lost) {
+    fn gap(&self, lost: Lost) -> BoxFuture<'_, ()> {
         let concerned = |namespace: &Namespace| match &lost {
             Lost::Everything(scope) => scope.spans(&namespace.database),
             Lost::Collection(collection) => namespace == collection,
@@ -157,11 +157,13 @@ impl Sink for Hub {
                 .map(|(_, handle)| handle.clone())
                 .collect()
         };
-        for handle in handles {
-            self.tasks.spawn("engine.gap", async move {
-                drop(handle.work.send(Work::Lost).await)
-            });
-        }
+        Box::pin(async move {
+            for handle in handles {
+                // In the same queue as the batches, before any that comes behind the gap. A worker that has ended meanwhile
+                // has no members.
+                drop(handle.work.send(Work::Lost).await);
+            }
+        })
     }
 }
 

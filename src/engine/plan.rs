@@ -130,7 +130,10 @@ impl Plan {
             Served::Shared(predicates) => predicates,
             Served::Dedicated { .. } => &[],
         };
-        let all = stages.iter().chain(self.notify.as_deref()).map(Predicate::necessary);
+        let all = stages
+            .iter()
+            .chain(self.notify.as_deref())
+            .map(Predicate::necessary);
         all.min_by_key(Necessary::cost).unwrap_or(Necessary::Scan)
     }
 

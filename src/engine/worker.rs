@@ -170,7 +170,9 @@ impl Worker {
             None => self.found(plan),
         };
         let group = self.groups.get_mut(&id);
-        group.expect("invariant: every number has its group").join(member);
+        group
+            .expect("invariant: every number has its group")
+            .join(member);
     }
 
     /// Founds a group. A dedicated one is here for what ends it; its frames come from its own cursor, so the index does

@@ -24,12 +24,13 @@ use crate::mongo::client::Clock;
 use crate::mongo::{MongoError, Namespace, ResumeToken};
 use crate::notation::shell;
 use crate::streams::variables::read_avars;
-use crate::streams::{BindError, BindRequest, BoundPipeline, Definition, DefinitionError, pipeline};
+use crate::streams::{
+    BindError, BindRequest, BoundPipeline, Definition, DefinitionError, pipeline,
+};
 use crate::wire::JsonMode;
 
 /// Refused because neither transport was asked for.
-const NEITHER: &str =
-    "Change Stream requires WebSocket or SSE — send either 'Upgrade: websocket' or 'Accept: text/event-stream'";
+const NEITHER: &str = "Change Stream requires WebSocket or SSE — send either 'Upgrade: websocket' or 'Accept: text/event-stream'";
 /// The WebSocket versions whose frames are those of RFC 6455.
 const VERSIONS: [&str; 3] = ["13", "8", "7"];
 /// The name of a database may not be longer.
@@ -107,11 +108,17 @@ impl Admission {
     /// The refusal.
     /// # Cancel safety
     /// Safe: whatever was begun is dropped.
-    pub async fn admit(&self, head: RequestHead, address: &Address, asks: Asks) -> Result<Admitted, Refusal> {
+    pub async fn admit(
+        &self,
+        head: RequestHead,
+        address: &Address,
+        asks: Asks,
+    ) -> Result<Admitted, Refusal> {
         let avars = value(&head.query, "avars");
         if avars.is_some_and(|avars| avars.len() > self.settings.avars_bytes) {
             let limit = self.settings.avars_bytes;
-            let message = format!("illegal avars parameter: longer than {limit} bytes (limits.avars)");
+            let message =
+                format!("illegal avars parameter: longer than {limit} bytes (limits.avars)");
             return Err(Refusal::said(StatusCode::BAD_REQUEST, message));
         }
         // RESTHeart fails on this before it asks who it is.
@@ -122,12 +129,16 @@ impl Admission {
         let method = head.method.clone();
         let query = head.query.clone();
         let headers = head.headers.clone();
-        let challenge = !headers.contains_key("No-Auth-Challenge") && value(&query, "noauthchallenge").is_none();
+        let challenge = !headers.contains_key("No-Auth-Challenge")
+            && value(&query, "noauthchallenge").is_none();
         // Permissions and users are known only while their feeds live: fail closed.
         for database in &self.settings.rests_on {
             self.feeds.of(database).await.map_err(no_feed)?;
         }
-        let grant = self.metadata.access().decide(head).await.map_err(|denied| refusal(denied, challenge))?;
+        let grant = self
+            .decide(head)
+            .await
+            .map_err(|denied| refusal(denied, challenge))?;
 
         check_names(address)?;
         check_paging(&query)?;
@@ -152,9 +163,9 @@ impl Admission {
             let place = place(asks, &query, &headers)?;
             let framing = match asks {
                 Asks::Sse => Framing::Sse,
-                Asks::WebSocket | Asks::Neither => {
-                    Framing::WebSocket { ids: value(&query, "lastEventID").is_some() }
-                }
+                Asks::WebSocket | Asks::Neither => Framing::WebSocket {
+                    ids: value(&query, "lastEventID").is_some(),
+                },
             };
             let mode = JsonMode::from_parameter(value(&query, "jsonMode"));
             let wanted = Wanted {
@@ -166,12 +177,34 @@ impl Admission {
                 framing,
             };
             let plan = Plan::choose(wanted);
-            let plan = plan.map_err(|error| Refusal::said(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-            if let Some(admitted) = self.subscribe(&namespace, found, grant.clone(), plan, place).await? {
+            let plan = plan.map_err(|error| {
+                Refusal::said(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            })?;
+            if let Some(admitted) = self
+                .subscribe(&namespace, found, grant.clone(), plan, place)
+                .await?
+            {
                 return Ok(admitted);
             }
         }
-        Err(Refusal::Unavailable { reason: "the definition of the stream keeps changing".to_owned() })
+        Err(Refusal::Unavailable {
+            reason: "the definition of the stream keeps changing".to_owned(),
+        })
+    }
+
+    /// Asks access; once more where it says no and a permission has been written meanwhile that the feed has not brought.
+    async fn decide(&self, head: RequestHead) -> Result<Grant, Denied> {
+        let access = self.metadata.access();
+        match access.decide(head.clone()).await {
+            Err(denied @ (Denied::Unauthenticated | Denied::Forbidden)) => {
+                match self.metadata.ask_permissions().await {
+                    Ok(true) => access.decide(head).await,
+                    Ok(false) | Err(MongoError::TooManyFinds) => Err(denied),
+                    Err(error) => Err(Denied::Unavailable(error.to_string())),
+                }
+            }
+            decided => decided,
+        }
     }
 
     /// Subscribes. `None` if the definition or the permission changed while that was under way.
@@ -184,7 +217,9 @@ impl Admission {
         place: Place,
     ) -> Result<Option<Admitted>, Refusal> {
         let permit = Arc::clone(&self.sessions).try_acquire_owned();
-        let full = |_| Refusal::Unavailable { reason: "no more sessions: limits.sessions is reached".to_owned() };
+        let full = |_| Refusal::Unavailable {
+            reason: "no more sessions: limits.sessions is reached".to_owned(),
+        };
         let permit = permit.map_err(full)?;
         let feed = self.feeds.of(&namespace.database).await.map_err(no_feed)?;
         // First watched, then timed: everything behind the floor is sure to come.
@@ -193,7 +228,10 @@ impl Admission {
         let (outbox, outlet) = delivery::channel(self.settings.outbox_bytes);
         let framing = plan.wanted.framing;
         let stream = format!("{namespace}/{}", definition.uri);
-        let expires = grant.principal.as_ref().and_then(|principal| principal.expires_at);
+        let expires = grant
+            .principal
+            .as_ref()
+            .and_then(|principal| principal.expires_at);
         let session = Arc::new(LiveSession {
             namespace: namespace.clone(),
             definition,
@@ -215,9 +253,23 @@ impl Admission {
             Place::After(token) => Some(token),
         };
         let from = engine::From { floor, resume };
-        let subscription = self.engine.subscribe(&feed, plan, from, outbox).await.map_err(refused)?;
-        let holds = Holds { _subscription: subscription, _registered: registered, _permit: permit };
-        Ok(Some(Admitted { stream, outlet, expires, framing, holds }))
+        let subscription = self
+            .engine
+            .subscribe(&feed, plan, from, outbox)
+            .await
+            .map_err(refused)?;
+        let holds = Holds {
+            _subscription: subscription,
+            _registered: registered,
+            _permit: permit,
+        };
+        Ok(Some(Admitted {
+            stream,
+            outlet,
+            expires,
+            framing,
+            holds,
+        }))
     }
 
     /// Finds the definition, asking MongoDB once where nothing is known.
@@ -228,19 +280,33 @@ impl Admission {
         uri: Option<&str>,
         method: &Method,
     ) -> Result<(Arc<Definition>, Timestamp), Refusal> {
-        self.feeds.of(&namespace.database).await.map_err(no_feed)?;
+        let feed = self.feeds.of(&namespace.database).await.map_err(no_feed)?;
+        let ensured = self.metadata.ensure(&feed, &namespace.database).await;
+        ensured.map_err(unavailable)?;
         let catalog = self.metadata.catalog();
-        let find = || catalog.find(&namespace.database, &namespace.collection).filter(|entry| entry.exists);
+        let find = || {
+            catalog
+                .find(&namespace.database, &namespace.collection)
+                .filter(|entry| entry.exists)
+        };
         let is_unknown = match (find(), uri) {
             (None, _) => true,
-            (Some(entry), Some(uri)) => matches!(entry.definitions.find(uri), Err(DefinitionError::Unknown)),
+            (Some(entry), Some(uri)) => {
+                matches!(entry.definitions.find(uri), Err(DefinitionError::Unknown))
+            }
             (Some(_), None) => false,
         };
         if is_unknown {
             self.metadata.ask(namespace).await.map_err(unavailable)?;
         }
         let entry = find();
-        if entry.is_none() && !self.metadata.collection_exists(namespace).await.map_err(unavailable)? {
+        if entry.is_none()
+            && !self
+                .metadata
+                .collection_exists(namespace)
+                .await
+                .map_err(unavailable)?
+        {
             let message = format!("Collection '{}' does not exist", namespace.collection);
             return Err(Refusal::said(StatusCode::NOT_FOUND, message));
         }
@@ -277,7 +343,8 @@ impl Admission {
             notify_when_unbound_refuses: self.settings.notify_when_unbound_refuses,
             enforce_read_filter: self.settings.enforce_read_filter,
         };
-        let mut bound = pipeline::bind(definition, &request).map_err(|error| bind_refusal(&error))?;
+        let mut bound =
+            pipeline::bind(definition, &request).map_err(|error| bind_refusal(&error))?;
         if let Some((users, password)) = &self.settings.users
             && users == namespace
         {
@@ -290,7 +357,10 @@ impl Admission {
 fn check_names(address: &Address) -> Result<(), Refusal> {
     let illegal = |what: &str| {
         let limits = "https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions";
-        Refusal::said(StatusCode::BAD_REQUEST, format!("illegal {what} name, see {limits}"))
+        Refusal::said(
+            StatusCode::BAD_REQUEST,
+            format!("illegal {what} name, see {limits}"),
+        )
     };
     let (database, collection) = (address.database(), address.collection());
     let forbidden = |c: char| matches!(c, '\0' | ' ' | '/' | '\\' | '.' | '"' | '$');
@@ -316,26 +386,49 @@ fn check_names(address: &Address) -> Result<(), Refusal> {
 
 /// Whether the rest of the handshake is one that WebSocket knows; the key may be anything, as in RESTHeart.
 fn is_handshake(headers: &http::HeaderMap) -> bool {
-    let version = headers.get("sec-websocket-version").and_then(|version| version.to_str().ok());
-    version.is_some_and(|version| VERSIONS.contains(&version.trim())) && headers.contains_key("sec-websocket-key")
+    let version = headers
+        .get("sec-websocket-version")
+        .and_then(|version| version.to_str().ok());
+    version.is_some_and(|version| VERSIONS.contains(&version.trim()))
+        && headers.contains_key("sec-websocket-key")
 }
 
 /// The place after which the client wants to go on: `Last-Event-ID` on SSE, `lastEventID` in the query on both.
 ///
 /// A header that is no JSON object begins now, as in RESTHeart (golden `sse-resume-garbage`); one that is an object and no
 /// token can never be found in history: 410. The query parameter is ours alone, and what cannot be parsed in it is 400.
-fn place(asks: Asks, query: &[(String, String)], headers: &http::HeaderMap) -> Result<Place, Refusal> {
-    let gone = || Refusal::said(StatusCode::GONE, "this event id is none that history could reach");
+fn place(
+    asks: Asks,
+    query: &[(String, String)],
+    headers: &http::HeaderMap,
+) -> Result<Place, Refusal> {
+    let gone = || {
+        Refusal::said(
+            StatusCode::GONE,
+            "this event id is none that history could reach",
+        )
+    };
     let token = |text: &str| match shell::parse(text) {
         Ok(bson::Bson::Document(id)) => Some(id.get_str("_data").ok().and_then(ResumeToken::parse)),
         Ok(_) | Err(_) => None,
     };
-    if let Some(text) = value(query, "lastEventID").map(str::trim).filter(|text| !text.is_empty()) {
-        let bad = || Refusal::said(StatusCode::BAD_REQUEST, "illegal lastEventID parameter: not an event id");
+    if let Some(text) = value(query, "lastEventID")
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
+        let bad = || {
+            Refusal::said(
+                StatusCode::BAD_REQUEST,
+                "illegal lastEventID parameter: not an event id",
+            )
+        };
         let found = token(text).flatten().or_else(|| ResumeToken::parse(text));
         return found.map(Place::After).ok_or_else(bad);
     }
-    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::trim);
+    let header = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .map(str::trim);
     match header.filter(|_| asks == Asks::Sse).and_then(token) {
         None => Ok(Place::Now),
         Some(Some(token)) => Ok(Place::After(token)),
@@ -353,13 +446,17 @@ fn refusal(denied: Denied, challenge: bool) -> Refusal {
 }
 
 fn unavailable(error: MongoError) -> Refusal {
-    Refusal::Unavailable { reason: public(&error) }
+    Refusal::Unavailable {
+        reason: public(&error),
+    }
 }
 
 fn no_feed(error: NoFeed) -> Refusal {
     match error {
         NoFeed::Down(error) => unavailable(error),
-        NoFeed::TooMany => Refusal::Unavailable { reason: error.to_string() },
+        NoFeed::TooMany => Refusal::Unavailable {
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -369,10 +466,13 @@ fn refused(refused: engine::Refused) -> Refusal {
             let message = format!("MongoDB refuses the pipeline of this stream: {message}");
             Refusal::said(StatusCode::INTERNAL_SERVER_ERROR, message)
         }
-        engine::Refused::HistoryLost => {
-            Refusal::said(StatusCode::GONE, "history no longer reaches back to this event id")
-        }
-        engine::Refused::DedicatedCursors { .. } => Refusal::Unavailable { reason: refused.to_string() },
+        engine::Refused::HistoryLost => Refusal::said(
+            StatusCode::GONE,
+            "history no longer reaches back to this event id",
+        ),
+        engine::Refused::DedicatedCursors { .. } => Refusal::Unavailable {
+            reason: refused.to_string(),
+        },
         engine::Refused::Unavailable(error) => unavailable(error),
     }
 }
@@ -381,10 +481,13 @@ fn refused(refused: engine::Refused) -> Refusal {
 fn public(error: &MongoError) -> String {
     match error {
         MongoError::Unreachable(reason) => {
-            tracing::warn!(%reason, "request refused, MongoDB is not reachable");
+            // The feed has warned already; this is once a request.
+            tracing::debug!(%reason, "request refused, MongoDB is not reachable");
             "streams are not available: MongoDB is not reachable".to_owned()
         }
-        MongoError::NoReplicaSet => "streams are not available: MongoDB runs without a replica set".to_owned(),
+        MongoError::NoReplicaSet => {
+            "streams are not available: MongoDB runs without a replica set".to_owned()
+        }
         MongoError::TooManyFinds => "too many requests for unknown names, try again".to_owned(),
         MongoError::HistoryLost(_) => "streams are not available: history was lost".to_owned(),
         MongoError::Refused { code, message } => {
@@ -406,3 +509,6 @@ fn bind_refusal(error: &BindError) -> Refusal {
     };
     Refusal::said(status, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

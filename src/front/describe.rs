@@ -33,7 +33,9 @@ impl StreamsHalf {
         let mut described = Vec::new();
         for database in catalog.databases() {
             for collection in catalog.collections(&database) {
-                let Some(entry) = catalog.find(&database, &collection) else { continue };
+                let Some(entry) = catalog.find(&database, &collection) else {
+                    continue;
+                };
                 let one = |uri: Option<String>, (kind, reason)| Described {
                     database: database.clone(),
                     collection: collection.clone(),
@@ -60,15 +62,24 @@ impl StreamsHalf {
                     && *session.namespace.collection == described.collection
                     && Some(&session.definition.uri) == described.uri.as_ref()
             });
-            let path = self.mounts.path_of(&described.database, &described.collection);
-            let path = path.zip(described.uri.as_ref()).map(|(path, uri)| format!("{path}/_streams/{uri}"));
+            let path = self
+                .mounts
+                .path_of(&described.database, &described.collection);
+            let path = path
+                .zip(described.uri.as_ref())
+                .map(|(path, uri)| format!("{path}/_streams/{uri}"));
             json!({
                 "database": described.database, "collection": described.collection, "uri": described.uri,
                 "path": path, "kind": described.kind, "reason": described.reason, "sessions": open.count(),
             })
         };
         let streams: Vec<Value> = self.described().into_iter().map(stream).collect();
-        let feeds: Vec<Value> = self.feeds().all().iter().map(|feed| describe_feed(feed)).collect();
+        let feeds: Vec<Value> = self
+            .feeds()
+            .all()
+            .iter()
+            .map(|feed| describe_feed(feed))
+            .collect();
         json!({
             "streams": streams,
             "sessions": sessions.len(),
@@ -81,8 +92,11 @@ impl StreamsHalf {
 fn describe_feed(feed: &Feed) -> Value {
     let position = feed.position().borrow().clone();
     let idle = position.as_ref().map(|token| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(Duration::from_secs(token.time().time.into())).as_secs()
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        now.saturating_sub(Duration::from_secs(token.time().time.into()))
+            .as_secs()
     });
     let (state, reason) = match feed.state() {
         State::Opening => ("opening", None),
@@ -92,7 +106,7 @@ fn describe_feed(feed: &Feed) -> Value {
     json!({
         "scope": feed.scope().to_string(), "state": state, "reason": reason,
         "position": position.as_ref().map(ResumeToken::as_str),
-        "seconds_behind_clock": idle, "ring_bytes": feed.ring().bytes(),
+        "position_age_seconds": idle, "ring_bytes": feed.ring().bytes(),
     })
 }
 

@@ -75,10 +75,21 @@ impl Feeds {
         tasks: Tasks,
     ) -> Arc<Self> {
         let always = settings.always.clone();
-        let feeds = Arc::new(Self { client, clock, hub, metadata, settings, tasks, open: Mutex::default() });
+        let feeds = Arc::new(Self {
+            client,
+            clock,
+            hub,
+            metadata,
+            settings,
+            tasks,
+            open: Mutex::default(),
+        });
         for database in always {
             let scope = feeds.scope(&database);
-            feeds.lock().entry(scope.clone()).or_insert_with(|| feeds.open(scope));
+            feeds
+                .lock()
+                .entry(scope.clone())
+                .or_insert_with(|| feeds.open(scope));
         }
         feeds
     }
@@ -109,7 +120,10 @@ impl Feeds {
 
     /// All open feeds.
     pub fn all(&self) -> Vec<Arc<Feed>> {
-        self.lock().values().map(|open| Arc::clone(&open.feed)).collect()
+        self.lock()
+            .values()
+            .map(|open| Arc::clone(&open.feed))
+            .collect()
     }
 
     /// Whether the database is watched already.
@@ -122,8 +136,17 @@ impl Feeds {
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             interval.tick().await;
-            let needed: Vec<_> = live.all().iter().map(|session| session.namespace.database.clone()).collect();
-            let always = |scope: &Scope| self.settings.always.iter().any(|database| scope.spans(database));
+            let needed: Vec<_> = live
+                .all()
+                .iter()
+                .map(|session| session.namespace.database.clone())
+                .collect();
+            let always = |scope: &Scope| {
+                self.settings
+                    .always
+                    .iter()
+                    .any(|database| scope.spans(database))
+            };
             self.lock().retain(|scope, open| {
                 let is_needed = needed.iter().any(|database| scope.spans(database));
                 always(scope) || is_needed || open.asked_at.elapsed() < self.settings.idle
@@ -141,11 +164,24 @@ impl Feeds {
     fn open(&self, scope: Scope) -> Open {
         let (sink, gate) = (Arc::clone(&self.hub), Arc::clone(&self.metadata));
         let (client, clock) = (self.client.clone(), self.clock.clone());
-        let feed = Feed::start(client, clock, scope, self.settings.feed, sink, gate, &self.tasks);
-        Open { feed: Arc::new(feed), asked_at: Instant::now() }
+        let feed = Feed::start(
+            client,
+            clock,
+            scope,
+            self.settings.feed,
+            sink,
+            gate,
+            &self.tasks,
+        );
+        Open {
+            feed: Arc::new(feed),
+            asked_at: Instant::now(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Scope, Open>> {
-        self.open.lock().expect("invariant: no code panics while it holds this lock")
+        self.open
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
     }
 }

@@ -29,7 +29,10 @@ pub struct Freshness {
 impl Freshness {
     /// Whether a request may write metadata, so that its answer concerns us.
     pub fn concerns(&self, method: &Method, address: &Address) -> bool {
-        let writes = matches!(*method, Method::PUT | Method::PATCH | Method::POST | Method::DELETE);
+        let writes = matches!(
+            *method,
+            Method::PUT | Method::PATCH | Method::POST | Method::DELETE
+        );
         writes && !address.database().is_empty()
     }
 
@@ -41,8 +44,12 @@ impl Freshness {
         let refreshed = tokio::time::timeout(self.wait, self.refresh(method, address)).await;
         match refreshed {
             Ok(Ok(())) => (),
-            Ok(Err(error)) => tracing::warn!(%error, "metadata could not be read anew after a write, the feed will bring it"),
-            Err(_) => tracing::warn!("metadata was not read anew in time after a write, the feed will bring it"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "metadata could not be read anew after a write, the feed will bring it")
+            }
+            Err(_) => tracing::warn!(
+                "metadata was not read anew in time after a write, the feed will bring it"
+            ),
         }
     }
 
@@ -61,7 +68,9 @@ impl Freshness {
         }
         self.metadata.refresh_permissions(&namespace).await?;
         // A collection as a whole, and `/users/*`, name no one: whatever is remembered may have changed.
-        let user = address.document().filter(|document| !document.contains('*'));
+        let user = address
+            .document()
+            .filter(|document| !document.contains('*'));
         self.metadata.refresh_user(&namespace, user).await
     }
 

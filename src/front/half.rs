@@ -19,6 +19,8 @@ use crate::front::metadata::Metadata;
 use crate::front::parameters::value;
 use crate::front::refusal::Refusal;
 use crate::front::route::{Address, Asks, Mounts, accepted_coding};
+use crate::lifecycle::Shutdown;
+use crate::mongo::Namespace;
 use crate::mongo::feed::State;
 use crate::proxy::ProxyBody;
 use crate::session::{self, ContentCoding, SessionSettings, sse, websocket};
@@ -37,6 +39,8 @@ pub struct StreamsHalf {
     pub websocket: SessionSettings,
     /// Intervals of SSE sessions.
     pub sse: SessionSettings,
+    /// Whether the process drains: then nobody is admitted any more.
+    pub shutdown: Shutdown,
     /// One line a session.
     pub access_log: bool,
 }
@@ -44,9 +48,14 @@ pub struct StreamsHalf {
 impl StreamsHalf {
     /// Where a request leads, if it leads below a mount.
     pub fn address<B>(&self, request: &Request<B>) -> Option<Address> {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         let host = host.split(':').next().unwrap_or_default();
-        self.mounts.resolve(&RequestHead::decode_path(request.uri().path()), host)
+        self.mounts
+            .resolve(&RequestHead::decode_path(request.uri().path()), host)
     }
 
     /// The head, as access and admission see it.
@@ -68,8 +77,21 @@ impl StreamsHalf {
 
     /// Whether the collection at this address has definitions, as far as is known without asking.
     pub fn is_defined(&self, address: &Address) -> bool {
-        let found = self.metadata().catalog().find(address.database(), address.collection());
+        let found = self
+            .metadata()
+            .catalog()
+            .find(address.database(), address.collection());
         found.is_some_and(|entry| entry.definitions.entries().next().is_some())
+    }
+
+    /// Whether the collection at this address has definitions; MongoDB is asked once where nothing is known.
+    pub async fn is_known(&self, address: &Address) -> bool {
+        if self.is_defined(address) {
+            return true;
+        }
+        let namespace = Namespace::new(address.database(), address.collection());
+        let is_open = self.feeds().of(address.database()).await.is_ok();
+        is_open && self.metadata().ask(&namespace).await.is_ok() && self.is_defined(address)
     }
 
     /// Serves a request for a stream.
@@ -82,10 +104,21 @@ impl StreamsHalf {
     ) -> Answer {
         let headers = head.headers.clone();
         let mode = JsonMode::from_parameter(value(&head.query, "jsonMode"));
-        if !is_encoded(&head.raw_path) {
+        let is_legible = is_encoded(&head.raw_path)
+            && is_encoded(&head.query_string)
+            && head.query.len() <= PARAMETERS_MAX;
+        if !is_legible {
             return Answer::Http(Refusal::Target.answer(&headers, mode));
         }
-        match self.admission.admit(head, address, asks).await {
+        let admitted = self.admission.admit(head, address, asks).await;
+        // Looked at after the session is registered: whoever drains ends what is registered, we refuse the rest.
+        let admitted = admitted.and_then(|admitted| match self.shutdown.is_draining() {
+            false => Ok(admitted),
+            true => Err(Refusal::Unavailable {
+                reason: "shutting down".to_owned(),
+            }),
+        });
+        match admitted {
             Ok(admitted) => self.open(admitted, &headers, id),
             Err(refusal) => {
                 let status = refusal.status().as_u16().to_string();
@@ -151,12 +184,26 @@ impl StreamsHalf {
         coding: ContentCoding,
         id: HeaderValue,
     ) {
-        let Admitted { stream, outlet, expires, framing, holds } = admitted;
+        let Admitted {
+            stream,
+            outlet,
+            expires,
+            framing,
+            holds,
+        } = admitted;
         let begun = Instant::now();
-        let expires = expires.map(|at| begun + at.duration_since(SystemTime::now()).unwrap_or_default());
+        let expires =
+            expires.map(|at| begun + at.duration_since(SystemTime::now()).unwrap_or_default());
         let closed = match framing {
             Framing::WebSocket { .. } => {
-                websocket::serve(socket.stream, socket.early, outlet, &self.websocket, expires).await
+                websocket::serve(
+                    socket.stream,
+                    socket.early,
+                    outlet,
+                    &self.websocket,
+                    expires,
+                )
+                .await
             }
             Framing::Sse => sse::serve(socket.stream, outlet, &self.sse, coding, expires).await,
         };
@@ -176,9 +223,12 @@ impl StreamsHalf {
     }
 }
 
-/// Whether every `%` in a path stands before two hexadecimal digits.
-fn is_encoded(raw_path: &str) -> bool {
-    raw_path.split('%').skip(1).all(|rest| {
+/// Query parameters of a request for a stream; more are refused, as by RESTHeart.
+const PARAMETERS_MAX: usize = 1000;
+
+/// Whether every `%` in a path or a query stands before two hexadecimal digits.
+fn is_encoded(raw: &str) -> bool {
+    raw.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes();
         digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
     })
@@ -186,19 +236,30 @@ fn is_encoded(raw_path: &str) -> bool {
 
 /// The head of the 101. The key may be anything, as in RESTHeart; subprotocols and extensions are not taken up.
 fn websocket_head(request: &HeaderMap, id: &HeaderValue) -> Bytes {
-    let key = request.get("sec-websocket-key").map(HeaderValue::as_bytes).unwrap_or_default();
+    let key = request
+        .get("sec-websocket-key")
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let accept = tungstenite::handshake::derive_accept_key(key);
-    head("101 Switching Protocols", request, id, &[
-        ("Upgrade", "WebSocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", &accept),
-        ("Content-Type", "application/json; charset=UTF-8"),
-    ])
+    head(
+        "101 Switching Protocols",
+        request,
+        id,
+        &[
+            ("Upgrade", "WebSocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", &accept),
+            ("Content-Type", "application/json; charset=UTF-8"),
+        ],
+    )
 }
 
 /// The head of the 200: the body ends with the connection, as RESTHeart's does.
 fn sse_head(request: &HeaderMap, coding: ContentCoding, id: &HeaderValue) -> Bytes {
-    let mut fields = vec![("Connection", "close"), ("Content-Type", "text/event-stream; charset=UTF-8")];
+    let mut fields = vec![
+        ("Connection", "close"),
+        ("Content-Type", "text/event-stream; charset=UTF-8"),
+    ];
     match coding {
         ContentCoding::Identity => (),
         ContentCoding::Gzip => fields.push(("Content-Encoding", "gzip")),
@@ -215,8 +276,12 @@ fn head(status: &str, request: &HeaderMap, id: &HeaderValue, fields: &[(&str, &s
         head.extend_from_slice(value);
         head.extend_from_slice(b"\r\n");
     };
-    fields.iter().for_each(|(name, value)| field(name, value.as_bytes()));
-    let origin = request.get(header::ORIGIN).map_or(b"*".as_slice(), HeaderValue::as_bytes);
+    fields
+        .iter()
+        .for_each(|(name, value)| field(name, value.as_bytes()));
+    let origin = request
+        .get(header::ORIGIN)
+        .map_or(b"*".as_slice(), HeaderValue::as_bytes);
     field("Access-Control-Allow-Origin", origin);
     field("Access-Control-Allow-Credentials", b"true");
     field("Access-Control-Expose-Headers", b"ETag");
@@ -224,3 +289,6 @@ fn head(status: &str, request: &HeaderMap, id: &HeaderValue, fields: &[(&str, &s
     head.extend_from_slice(b"\r\n");
     Bytes::from(head)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,10 @@ impl LiveSessions {
     pub fn register(self: &Arc<Self>, session: Arc<LiveSession>) -> Registered {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, session);
-        Registered { table: Arc::clone(self), id }
+        Registered {
+            table: Arc::clone(self),
+            id,
+        }
     }
 
     /// Ends every session for which `judge` gives a reason.
@@ -85,6 +88,8 @@ impl LiveSessions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<LiveSession>>> {
-        self.sessions.lock().expect("invariant: no code panics while it holds this lock")
+        self.sessions
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
     }
 }

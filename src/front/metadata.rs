@@ -1,26 +1,29 @@
 //! What the metadata says now: definitions, permissions, users; how it is read, and how a change of it is applied.
 //!
-//! This room is the feeds' [`Gate`]. A change is applied to the mirror it belongs to, the snapshot made from the mirror
-//! is replaced, and every live session is judged anew before the feed goes on.
+//! [`gate`] is what the feeds call.
+
+mod gate;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bson::{Bson, Document, Timestamp, doc};
 use futures_util::future::BoxFuture;
 use mongodb::Client;
+use tokio::time::Instant;
 
-use crate::access::{Access, Unavailable, Users};
+use crate::access::{Access, Problem, Unavailable, Users};
 use crate::delivery::Ending;
 use crate::front::live::{LiveSession, LiveSessions};
 use crate::mongo::client::Clock;
-use crate::mongo::feed::{Change, Gate, Scope};
-use crate::mongo::lookup::Lookup;
+use crate::mongo::feed::Feed;
+use crate::mongo::lookup::{Finds, Lookup};
 use crate::mongo::mirror::{Known, Mirror};
 use crate::mongo::{MongoError, Namespace};
-use crate::streams::catalog::{collection_of, collection_of_id};
-use crate::streams::{Catalog, DefinitionError};
+use crate::streams::catalog::collection_of;
+use crate::streams::{Catalog, CollectionDefinitions, DefinitionError};
 
 /// The collection in which RESTHeart keeps the properties of a database and its collections.
 pub const PROPERTIES: &str = "_properties";
@@ -28,6 +31,9 @@ pub const PROPERTIES: &str = "_properties";
 const PROPERTIES_ID_PREFIX: &str = "_properties.";
 /// Collections without metadata of which it is remembered for a moment that there is none.
 const ABSENT_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// How often in a second the permissions are read anew before somebody is refused; beyond that the feed has to bring them.
+const ASKS_PER_SECOND: u32 = 20;
 
 /// Where metadata lies, and how much of it is remembered.
 #[derive(Clone, Debug)]
@@ -50,6 +56,11 @@ pub struct Metadata {
     permissions: Option<Mirror>,
     properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
     live: Arc<LiveSessions>,
+    /// When the permissions were last asked for before a refusal, and whether that brought anything new.
+    asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    asks: Mutex<Finds>,
+    /// What of the permissions has been logged as unusable.
+    told: Mutex<Vec<Problem>>,
 }
 
 /// The properties of one database.
@@ -58,6 +69,8 @@ struct Properties {
     mirror: Mirror,
     /// For collections that the mirror knows nothing of.
     unknown: Lookup,
+    /// Whether the mirror has been read, under a feed that watches it.
+    is_loaded: AtomicBool,
 }
 
 /// Users kept in MongoDB.
@@ -65,16 +78,23 @@ struct Properties {
 pub struct MongoUsers(pub Arc<Lookup>);
 
 impl Users for MongoUsers {
-    fn find<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Arc<Document>>, Unavailable>> {
+    fn find<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<Document>>, Unavailable>> {
         Box::pin(async move {
-            let known = self.0.find(name).await.map_err(|error| Unavailable(error.to_string()))?;
+            let known = self
+                .0
+                .find(name)
+                .await
+                .map_err(|error| Unavailable(error.to_string()))?;
             Ok(known.document)
         })
     }
 }
 
 impl Metadata {
-    /// Builds empty metadata; the feeds fill it through the [`Gate`].
+    /// Builds empty metadata; the feeds fill it through their gate.
     pub fn new(
         client: Client,
         clock: Clock,
@@ -84,10 +104,14 @@ impl Metadata {
         users: Option<Arc<Lookup>>,
         live: Arc<LiveSessions>,
     ) -> Self {
-        let mirror = |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
+        let mirror =
+            |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
         let permissions = settings.permissions.as_ref().map(mirror);
         Self {
             properties: Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
+            asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
+            told: Mutex::default(),
             client,
             clock,
             settings,
@@ -114,6 +138,24 @@ impl Metadata {
         &self.live
     }
 
+    /// Makes sure that the definitions of a database are known and watched: under a feed of the whole deployment a database
+    /// may have come later than the feed.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn ensure(&self, feed: &Feed, database: &str) -> Result<(), MongoError> {
+        let properties = self.properties(database);
+        if properties.is_loaded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        feed.watch(&Namespace::new(database, PROPERTIES)).await?;
+        let as_of = properties.mirror.load().await?.as_of;
+        self.catalog_all(database, &properties, as_of);
+        properties.unknown.set_watched(true);
+        properties.is_loaded.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Asks MongoDB once for the properties of a collection of which nothing is known, and takes them over.
     ///
     /// # Errors
@@ -122,10 +164,20 @@ impl Metadata {
         let properties = self.properties(&namespace.database);
         let id = properties_id(&namespace.collection);
         let found = properties.unknown.find(&id).await?;
-        if let Known { document: Some(document), as_of } = found
-            && properties.mirror.apply(&Bson::String(id), Some((*document).clone()), as_of)
+        if let Known {
+            document: Some(document),
+            as_of,
+        } = found
+            && properties
+                .mirror
+                .apply(&Bson::String(id), Some((*document).clone()), as_of)
         {
-            self.catalog.replace(&namespace.database, &namespace.collection, Some(&document), as_of);
+            self.define(
+                &namespace.database,
+                &namespace.collection,
+                Some(&document),
+                as_of,
+            );
         }
         Ok(())
     }
@@ -137,7 +189,11 @@ impl Metadata {
     pub async fn collection_exists(&self, namespace: &Namespace) -> Result<bool, MongoError> {
         let database = self.client.database(&namespace.database);
         let filter = doc! { "name": &*namespace.collection };
-        Ok(!database.list_collection_names().filter(filter).await?.is_empty())
+        Ok(!database
+            .list_collection_names()
+            .filter(filter)
+            .await?
+            .is_empty())
     }
 
     /// Reads the properties of a collection anew: a write that succeeded may have changed them.
@@ -145,10 +201,20 @@ impl Metadata {
     /// # Errors
     /// As [`MongoError`].
     pub async fn refresh_properties(&self, namespace: &Namespace) -> Result<(), MongoError> {
-        let Some(properties) = self.known_properties(&namespace.database) else { return Ok(()) };
-        let known = properties.mirror.refresh(&Bson::String(properties_id(&namespace.collection))).await?;
+        let Some(properties) = self.known_properties(&namespace.database) else {
+            return Ok(());
+        };
+        let known = properties
+            .mirror
+            .refresh(&Bson::String(properties_id(&namespace.collection)))
+            .await?;
         let document = known.document.as_deref();
-        self.catalog.replace(&namespace.database, &namespace.collection, document, known.as_of);
+        self.define(
+            &namespace.database,
+            &namespace.collection,
+            document,
+            known.as_of,
+        );
         Ok(())
     }
 
@@ -157,8 +223,10 @@ impl Metadata {
     /// # Errors
     /// As [`MongoError`].
     pub async fn refresh_database(&self, database: &str) -> Result<(), MongoError> {
-        let Some(properties) = self.known_properties(database) else { return Ok(()) };
-        let as_of = properties.mirror.load().await?;
+        let Some(properties) = self.known_properties(database) else {
+            return Ok(());
+        };
+        let as_of = properties.mirror.load().await?.as_of;
         self.catalog_all(database, &properties, as_of);
         Ok(())
     }
@@ -168,7 +236,11 @@ impl Metadata {
     /// # Errors
     /// As [`MongoError`].
     pub async fn refresh_permissions(&self, namespace: &Namespace) -> Result<(), MongoError> {
-        let Some(mirror) = self.permissions.as_ref().filter(|mirror| mirror.namespace() == namespace) else {
+        let Some(mirror) = self
+            .permissions
+            .as_ref()
+            .filter(|mirror| mirror.namespace() == namespace)
+        else {
             return Ok(());
         };
         mirror.load().await?;
@@ -176,12 +248,53 @@ impl Metadata {
         Ok(())
     }
 
+    /// Asks MongoDB for the permissions before somebody is refused: one may have been written behind our back just now.
+    /// Returns whether any has changed. All who ask while a reading waits share the next one.
+    ///
+    /// # Errors
+    /// As [`MongoError`]; [`MongoError::TooManyFinds`] if too many have asked in this second.
+    pub async fn ask_permissions(&self) -> Result<bool, MongoError> {
+        let Some(mirror) = &self.permissions else {
+            return Ok(false);
+        };
+        let asked_at = Instant::now();
+        let mut last = self.asked.lock().await;
+        if let Some((begun_at, changed)) = *last
+            && begun_at >= asked_at
+        {
+            return Ok(changed);
+        }
+        if !self
+            .asks
+            .lock()
+            .expect("invariant: nothing panics under this lock")
+            .take()
+        {
+            return Err(MongoError::TooManyFinds);
+        }
+        let begun_at = Instant::now();
+        let changed = mirror.load().await?.is_changed;
+        if changed {
+            self.permit();
+        }
+        *last = Some((begun_at, changed));
+        Ok(changed)
+    }
+
     /// Reads a user anew, or forgets all that are remembered where no one is named.
     ///
     /// # Errors
     /// As [`MongoError`].
-    pub async fn refresh_user(&self, namespace: &Namespace, name: Option<&str>) -> Result<(), MongoError> {
-        let Some(users) = self.users.as_ref().filter(|users| users.namespace() == namespace) else {
+    pub async fn refresh_user(
+        &self,
+        namespace: &Namespace,
+        name: Option<&str>,
+    ) -> Result<(), MongoError> {
+        let Some(users) = self
+            .users
+            .as_ref()
+            .filter(|users| users.namespace() == namespace)
+        else {
             return Ok(());
         };
         match name {
@@ -195,12 +308,18 @@ impl Metadata {
 
     /// What must end a session that has just been registered: a change may have come between its decision and that.
     pub fn judge(&self, session: &LiveSession) -> Option<Ending> {
-        self.access.recheck(&session.grant).or_else(|| self.judge_definition(session))
+        self.access
+            .recheck(&session.grant)
+            .or_else(|| self.judge_definition(session))
     }
 
     fn judge_definition(&self, session: &LiveSession) -> Option<Ending> {
-        let entry = self.catalog.find(&session.namespace.database, &session.namespace.collection);
-        let Some(entry) = entry else { return Some(Ending::StreamGone) };
+        let entry = self
+            .catalog
+            .find(&session.namespace.database, &session.namespace.collection);
+        let Some(entry) = entry else {
+            return Some(Ending::StreamGone);
+        };
         match entry.definitions.find(&session.definition.uri) {
             Ok(definition) if *definition == *session.definition => None,
             Ok(_) | Err(DefinitionError::Broken(_)) => Some(Ending::DefinitionChanged),
@@ -208,40 +327,94 @@ impl Metadata {
         }
     }
 
-    /// Ends the sessions of a collection whose definition is no longer what they were admitted with.
-    fn retire(&self, namespace: &Namespace, time: Timestamp) {
-        self.live.end_where(|session| {
-            let concerned = session.namespace == *namespace && session.definition_as_of < time;
-            concerned.then(|| self.judge_definition(session)).flatten()
-        });
-    }
-
     /// Makes the snapshot of permissions from the mirror.
     fn permit(&self) {
-        let Some(mirror) = &self.permissions else { return };
-        let documents = mirror.documents().into_iter().map(|(document, _)| (*document).clone());
-        for problem in self.access.replace_permissions(documents) {
+        let Some(mirror) = &self.permissions else {
+            return;
+        };
+        let documents = mirror
+            .documents()
+            .into_iter()
+            .map(|(document, _)| (*document).clone());
+        let problems = self.access.replace_permissions(documents);
+        let mut told = self
+            .told
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
+        }
+        *told = problems;
+    }
+
+    /// Takes over what the properties of a collection say, and logs what in them has just become unusable.
+    fn define(
+        &self,
+        database: &str,
+        collection: &str,
+        properties: Option<&Document>,
+        as_of: Timestamp,
+    ) {
+        let Some(change) = self
+            .catalog
+            .replace(database, collection, properties, as_of)
+        else {
+            return;
+        };
+        let before = change.before.as_ref().map(|entry| &entry.definitions);
+        let now = &change.after.definitions;
+        if let Some(reason) = now
+            .broken()
+            .filter(|_| before.and_then(CollectionDefinitions::broken).is_none())
+        {
+            tracing::warn!(
+                database,
+                collection,
+                reason,
+                "streams of this collection cannot be used"
+            );
+        }
+        for entry in now.entries() {
+            let is_new = before.is_none_or(|before| !before.entries().any(|other| other == entry));
+            if let Err(reason) = entry.definition.as_ref()
+                && is_new
+            {
+                let uri = entry.uri.as_deref().unwrap_or("(without uri)");
+                tracing::warn!(
+                    database,
+                    collection,
+                    uri,
+                    reason,
+                    "stream cannot be used, its neighbours can"
+                );
+            }
         }
     }
 
     fn catalog_all(&self, database: &str, properties: &Properties, as_of: Timestamp) {
         let documents = properties.mirror.documents();
-        let names: BTreeSet<&str> = documents.iter().filter_map(|(document, _)| collection_of(document)).collect();
+        let names: BTreeSet<&str> = documents
+            .iter()
+            .filter_map(|(document, _)| collection_of(document))
+            .collect();
         for collection in self.catalog.collections(database) {
             if !names.contains(collection.as_str()) {
-                self.catalog.replace(database, &collection, None, as_of);
+                self.define(database, &collection, None, as_of);
             }
         }
         for (document, as_of) in &documents {
             if let Some(collection) = collection_of(document) {
-                self.catalog.replace(database, collection, Some(document), *as_of);
+                self.catalog
+                    .replace(database, collection, Some(document), *as_of);
             }
         }
     }
 
     fn properties(&self, database: &str) -> Arc<Properties> {
-        let mut all = self.properties.lock().expect("invariant: no code panics while it holds this lock");
+        let mut all = self
+            .properties
+            .lock()
+            .expect("invariant: no code panics while it holds this lock");
         let make = || {
             let namespace = Namespace::new(database, PROPERTIES);
             let (client, clock) = (self.client.clone(), self.clock.clone());
@@ -252,147 +425,33 @@ impl Metadata {
                 ABSENT_REMEMBERED,
                 self.settings.finds_per_second,
             );
-            Arc::new(Properties { mirror: Mirror::new(namespace, client, clock), unknown })
+            Arc::new(Properties {
+                mirror: Mirror::new(namespace, client, clock),
+                unknown,
+                is_loaded: AtomicBool::new(false),
+            })
         };
         Arc::clone(all.entry(database.into()).or_insert_with(make))
     }
 
     fn known_properties(&self, database: &str) -> Option<Arc<Properties>> {
-        self.properties.lock().expect("invariant: no code panics while it holds this lock").get(database).cloned()
+        self.properties
+            .lock()
+            .expect("invariant: no code panics while it holds this lock")
+            .get(database)
+            .cloned()
     }
 
     fn is_permissions(&self, namespace: &Namespace) -> bool {
-        self.permissions.as_ref().is_some_and(|mirror| mirror.namespace() == namespace)
+        self.permissions
+            .as_ref()
+            .is_some_and(|mirror| mirror.namespace() == namespace)
     }
 
     fn is_users(&self, namespace: &Namespace) -> bool {
-        self.users.as_ref().is_some_and(|users| users.namespace() == namespace)
-    }
-
-    fn document_changed(&self, namespace: &Namespace, id: &Bson, document: Option<Document>, time: Timestamp) {
-        if &*namespace.collection == PROPERTIES {
-            let properties = self.properties(&namespace.database);
-            let Some(collection) = collection_of_id(id) else { return };
-            let concerned = Namespace::new(namespace.database.clone(), collection);
-            properties.unknown.apply(id.as_str().unwrap_or_default(), document.clone(), time);
-            if properties.mirror.apply(id, document.clone(), time) {
-                self.catalog.replace(&concerned.database, &concerned.collection, document.as_ref(), time);
-            }
-            self.retire(&concerned, time);
-        }
-        if let Some(mirror) = &self.permissions
-            && mirror.namespace() == namespace
-        {
-            if mirror.apply(id, document.clone(), time) {
-                self.permit();
-            }
-            self.live.end_where(|session| self.access.recheck(&session.grant));
-        }
-        if let Some(users) = &self.users
-            && users.namespace() == namespace
-            && let Some(name) = users.name_of(id, document.as_ref())
-        {
-            users.apply(&name, document.clone(), time);
-            self.live.end_where(|session| self.access.recheck_user(&session.grant, &name, document.as_ref()));
-        }
-    }
-
-    fn collection_changed(&self, namespace: &Namespace, time: Timestamp) {
-        if &*namespace.collection == PROPERTIES {
-            let properties = self.properties(&namespace.database);
-            for id in properties.mirror.clear(time) {
-                let Some(collection) = collection_of_id(&id) else { continue };
-                let concerned = Namespace::new(namespace.database.clone(), collection);
-                self.catalog.replace(&concerned.database, &concerned.collection, None, time);
-                self.retire(&concerned, time);
-            }
-        }
-        if let Some(mirror) = &self.permissions
-            && mirror.namespace() == namespace
-        {
-            mirror.clear(time);
-            self.permit();
-            self.live.end_where(|session| self.access.recheck(&session.grant));
-        }
-        if let Some(users) = &self.users
-            && users.namespace() == namespace
-        {
-            users.forget_all();
-            self.live.end_where(|session| {
-                let name = session.grant.principal.as_ref().map(|principal| principal.name.clone());
-                name.and_then(|name| self.access.recheck_user(&session.grant, &name, None))
-            });
-        }
-    }
-}
-
-impl Gate for Metadata {
-    fn changed(&self, change: Change) {
-        match change {
-            Change::Document { namespace, id, document, time } => {
-                self.document_changed(&namespace, &id, document, time);
-            }
-            Change::Collection { namespace, time } => self.collection_changed(&namespace, time),
-        }
-    }
-
-    fn reload<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<(), MongoError>> {
-        Box::pin(async move {
-            if let Some(mirror) = self.permissions.as_ref().filter(|mirror| scope.spans(&mirror.namespace().database)) {
-                mirror.load().await?;
-                self.permit();
-            }
-            let databases: Vec<Arc<str>> = match scope {
-                Scope::Database(database) => vec![database.clone()],
-                Scope::Deployment => {
-                    let all = self.client.list_database_names().await?;
-                    all.into_iter().filter(|name| !RESERVED_DATABASES.contains(&name.as_str())).map(Into::into).collect()
-                }
-            };
-            for database in databases {
-                let properties = self.properties(&database);
-                let as_of = properties.mirror.load().await?;
-                self.catalog_all(&database, &properties, as_of);
-            }
-            self.live.end_where(|session| match scope.spans(&session.namespace.database) {
-                true => self.judge(session),
-                false => None,
-            });
-            Ok(())
-        })
-    }
-
-    fn watched(&self, scope: &Scope) -> BTreeSet<Namespace> {
-        let mut watched = BTreeSet::new();
-        let databases = self.properties.lock().expect("invariant: no code panics while it holds this lock");
-        for database in databases.keys().filter(|database| scope.spans(database)) {
-            watched.insert(Namespace::new(database.clone(), PROPERTIES));
-            let collections = self.catalog.collections(database).into_iter();
-            watched.extend(collections.map(|collection| Namespace::new(database.clone(), collection)));
-        }
-        drop(databases);
-        let users = self.users.as_ref().map(|users| users.namespace());
-        let permissions = self.permissions.as_ref().map(Mirror::namespace);
-        let others = users.into_iter().chain(permissions).filter(|namespace| scope.spans(&namespace.database));
-        watched.extend(others.cloned());
-        if let Scope::Database(database) = scope {
-            watched.insert(Namespace::new(database.clone(), PROPERTIES));
-        }
-        watched
-    }
-
-    fn is_metadata(&self, namespace: &Namespace) -> bool {
-        &*namespace.collection == PROPERTIES || self.is_permissions(namespace) || self.is_users(namespace)
-    }
-
-    fn live(&self, scope: &Scope, live: bool) {
-        if let Some(users) = self.users.as_ref().filter(|users| scope.spans(&users.namespace().database)) {
-            users.set_watched(live);
-        }
-        let databases = self.properties.lock().expect("invariant: no code panics while it holds this lock");
-        for (_, properties) in databases.iter().filter(|(database, _)| scope.spans(database)) {
-            properties.unknown.set_watched(live);
-        }
+        self.users
+            .as_ref()
+            .is_some_and(|users| users.namespace() == namespace)
     }
 }
 

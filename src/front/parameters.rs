@@ -31,8 +31,12 @@ pub fn check_rest(query: &[(String, String)]) -> Result<(), Refusal> {
     if value(query, "id_type").is_some_and(|kind| matches!(kind, "OID" | "oid")) {
         return Err(bad("wrong document id format: not a valid OID"));
     }
-    if value(query, "hal").is_some_and(|mode| !HAL_MODES.contains(&mode.to_ascii_uppercase().as_str())) {
-        return Err(bad("illegal hal parameter; valid values are [FULL, F, COMPACT, C]"));
+    if value(query, "hal")
+        .is_some_and(|mode| !HAL_MODES.contains(&mode.to_ascii_uppercase().as_str()))
+    {
+        return Err(bad(
+            "illegal hal parameter; valid values are [FULL, F, COMPACT, C]",
+        ));
     }
     document(query, "shardkey")
 }
@@ -50,27 +54,44 @@ pub fn check_session(query: &[(String, String)]) -> Result<(), Refusal> {
 
 /// The first value of a parameter.
 pub fn value<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    query
+        .iter()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// What is answered to illegal variables: RESTHeart fails on `avars` that is no object before it knows the service.
 pub fn variable_refusal(error: &VariableError) -> Refusal {
-    let exception = error.exception().map(|(class, text)| (class.to_owned(), text));
+    let exception = error
+        .exception()
+        .map(|(class, text)| (class.to_owned(), text));
     match (error, exception) {
         (VariableError::AvarsNotObject { .. }, Some(exception)) => Refusal::Failed { exception },
-        (_, exception) => {
-            Refusal::Said { status: StatusCode::BAD_REQUEST, message: error.to_string(), exception }
-        }
+        (_, exception) => Refusal::Said {
+            status: StatusCode::BAD_REQUEST,
+            message: error.to_string(),
+            exception,
+        },
     }
 }
 
 fn document(query: &[(String, String)], name: &str) -> Result<(), Refusal> {
-    match value(query, name) {
-        Some(text) if !matches!(shell::parse(text), Ok(Bson::Document(_))) => {
-            Err(bad(format!("illegal {name} parameter, it is not a json object: {text}")))
-        }
-        _ => Ok(()),
-    }
+    let Some(text) = value(query, name) else {
+        return Ok(());
+    };
+    let reason = match shell::parse(text) {
+        Ok(Bson::Document(_)) => return Ok(()),
+        Ok(_) => "it is not a json object".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Refusal::Said {
+        status: StatusCode::BAD_REQUEST,
+        message: format!("illegal {name} parameter: {text}, {reason}"),
+        exception: Some((
+            "org.bson.json.JsonParseException".to_owned(),
+            "invalid json".to_owned(),
+        )),
+    })
 }
 
 fn bad(message: impl Into<String>) -> Refusal {

@@ -52,7 +52,11 @@ pub enum Refusal {
 impl Refusal {
     /// A refusal with a message.
     pub fn said(status: StatusCode, message: impl Into<String>) -> Self {
-        Self::Said { status, message: message.into(), exception: None }
+        Self::Said {
+            status,
+            message: message.into(),
+            exception: None,
+        }
     }
 
     /// The HTTP status.
@@ -91,17 +95,23 @@ impl Refusal {
                 None
             }
             Self::Forbidden | Self::Handshake | Self::Target => None,
-            Self::Said { message, exception, .. } => Some((message.as_str(), exception.as_ref())),
+            Self::Said {
+                message, exception, ..
+            } => Some((message.as_str(), exception.as_ref())),
             Self::Failed { exception } => Some((FAILED, Some(exception))),
             Self::Unavailable { reason } => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+                headers.insert(
+                    header::RETRY_AFTER,
+                    HeaderValue::from_static(RETRY_AFTER_SECONDS),
+                );
                 Some((reason.as_str(), None))
             }
         };
         if let Some((message, exception)) = body {
             let exception = exception.map(|(class, text)| (class.as_str(), text.as_str()));
             let description = status.canonical_reason();
-            let text = json::error_body(status.as_u16(), description, Some(message), exception, mode);
+            let text =
+                json::error_body(status.as_u16(), description, Some(message), exception, mode);
             let (bytes, coding) = encode(text, accepted_coding(request));
             if let Some(coding) = coding {
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
@@ -118,7 +128,10 @@ pub fn preflight(request: &HeaderMap) -> Response<ProxyBody> {
     let headers = answer.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     cors(headers, request);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET"),
+    );
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
     headers.insert(header::CONTENT_TYPE, JSON);
     answer
@@ -126,10 +139,19 @@ pub fn preflight(request: &HeaderMap) -> Response<ProxyBody> {
 
 /// The headers by which a browser lets a page read the answer. RESTHeart sends them on everything.
 pub fn cors(headers: &mut HeaderMap, request: &HeaderMap) {
-    let origin = request.get(header::ORIGIN).cloned().unwrap_or(HeaderValue::from_static("*"));
+    let origin = request
+        .get(header::ORIGIN)
+        .cloned()
+        .unwrap_or(HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        HeaderValue::from_static("true"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("ETag"),
+    );
 }
 
 fn encode(text: String, coding: ContentCoding) -> (Vec<u8>, Option<&'static str>) {
@@ -157,3 +179,6 @@ const ALLOWED_HEADERS: HeaderValue =
 const FAILED: &str = "Error handling the request, see log for more information";
 /// MongoDB is usually back before that.
 const RETRY_AFTER_SECONDS: &str = "2";
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,8 @@ const COMMANDS_MAX: usize = 1024;
 pub trait Sink: Send + Sync {
     /// Takes a batch, in order. The feed waits until it is taken: a slow sink slows the cursor, and MongoDB keeps.
     fn deliver(&self, events: Vec<Arc<Event>>) -> BoxFuture<'_, ()>;
-    /// Events are missing from here on, for these collections.
-    fn gap(&self, lost: Lost);
+    /// Events are missing from here on, for these collections. In order with the batches, and waited for as they are.
+    fn gap(&self, lost: Lost) -> BoxFuture<'_, ()>;
 }
 
 /// What a gap concerns.
@@ -115,6 +115,7 @@ pub struct Feed {
     ring: Arc<Ring>,
     state: watch::Receiver<State>,
     position: watch::Receiver<Option<ResumeToken>>,
+    began: watch::Receiver<Option<Timestamp>>,
 }
 
 /// What a feed can be asked.
@@ -122,7 +123,7 @@ enum Command {
     /// Watch this collection too; the reply comes when no event after the reply's time can be missed any more.
     Watch {
         namespace: Namespace,
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<Result<(), MongoError>>,
     },
 }
 
@@ -140,6 +141,7 @@ impl Feed {
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let (state, state_seen) = watch::channel(State::Opening);
         let (position, position_seen) = watch::channel(None);
+        let (began, began_seen) = watch::channel(None);
         let ring = Arc::new(Ring::new(settings.ring_bytes));
         let task = task::Task {
             client,
@@ -153,6 +155,7 @@ impl Feed {
             state,
             position,
             watched: BTreeSet::new(),
+            began,
         };
         tasks.spawn("mongo.feed", task.run());
         Self {
@@ -161,6 +164,7 @@ impl Feed {
             ring,
             state: state_seen,
             position: position_seen,
+            began: began_seen,
         }
     }
 
@@ -172,7 +176,7 @@ impl Feed {
     /// Makes sure that `namespace` is watched: every event of it that is written after this returns will come.
     ///
     /// # Errors
-    /// The reason why the feed is down, if it is.
+    /// The reason why the feed is down, if it is and has no place in history from which it will go on.
     /// # Cancel safety
     /// Safe: the collection may be watched all the same.
     pub async fn watch(&self, namespace: &Namespace) -> Result<(), MongoError> {
@@ -183,7 +187,7 @@ impl Feed {
             reply,
         };
         self.commands.send(command).await.map_err(|_| ended())?;
-        done.await.map_err(|_| ended())
+        done.await.map_err(|_| ended())?
     }
 
     /// Waits until the cursor is open, at most `patience`.
@@ -216,6 +220,11 @@ impl Feed {
     /// The recent events.
     pub fn ring(&self) -> &Arc<Ring> {
         &self.ring
+    }
+
+    /// Whether every event behind `time` of what is watched has come or will come: no history was lost since.
+    pub fn is_whole_since(&self, time: Timestamp) -> bool {
+        self.began.borrow().is_some_and(|began| began <= time)
     }
 
     /// How far the feed has come: everything at or before this has been handed to the sink.

@@ -60,7 +60,8 @@ enum Slot {
 }
 
 /// A bucket of finds that fills up evenly.
-struct Finds {
+#[derive(Debug)]
+pub struct Finds {
     per_second: f64,
     left: f64,
     filled_at: Instant,
@@ -102,10 +103,25 @@ impl Lookup {
 
     /// Looks documents up by another property than `_id`. To be called before anything is asked.
     pub fn by(self, property: String) -> Self {
-        let State { namespace, client, clock, table, .. } =
-            Arc::into_inner(self.state).expect("invariant: nobody has asked yet, so nobody else holds the state");
-        let state = State { namespace, client, clock, property, watched: AtomicBool::new(false), table };
-        Self { state: Arc::new(state) }
+        let State {
+            namespace,
+            client,
+            clock,
+            table,
+            ..
+        } = Arc::into_inner(self.state)
+            .expect("invariant: nobody has asked yet, so nobody else holds the state");
+        let state = State {
+            namespace,
+            client,
+            clock,
+            property,
+            watched: AtomicBool::new(false),
+            table,
+        };
+        Self {
+            state: Arc::new(state),
+        }
     }
 
     /// The name under which a changed document is remembered: its property now, or, where it is gone, the one under which
@@ -114,15 +130,24 @@ impl Lookup {
         if self.state.property == ID {
             return id.as_str().map(str::to_owned);
         }
-        if let Some(name) = document.and_then(|document| document.get_str(&self.state.property).ok()) {
+        if let Some(name) =
+            document.and_then(|document| document.get_str(&self.state.property).ok())
+        {
             return Some(name.to_owned());
         }
         let table = self.state.lock();
         let is_it = |slot: &Slot| match slot {
-            Slot::Known { known, .. } => known.document.as_ref().is_some_and(|document| document.get(ID) == Some(id)),
+            Slot::Known { known, .. } => known
+                .document
+                .as_ref()
+                .is_some_and(|document| document.get(ID) == Some(id)),
             Slot::Reading { .. } => false,
         };
-        table.slots.iter().find(|(_, slot)| is_it(slot)).map(|(name, _)| name.clone())
+        table
+            .slots
+            .iter()
+            .find(|(_, slot)| is_it(slot))
+            .map(|(name, _)| name.clone())
     }
 
     /// The collection that is looked into.
@@ -260,7 +285,8 @@ impl State {
 }
 
 impl Finds {
-    fn new(per_second: u32) -> Self {
+    /// A full bucket for so many finds a second.
+    pub fn new(per_second: u32) -> Self {
         Self {
             per_second: per_second.into(),
             left: per_second.into(),
@@ -268,7 +294,8 @@ impl Finds {
         }
     }
 
-    fn take(&mut self) -> bool {
+    /// Takes a find out, if there is one.
+    pub fn take(&mut self) -> bool {
         let now = Instant::now();
         let filled = now.duration_since(self.filled_at).as_secs_f64() * self.per_second;
         self.left = (self.left + filled).min(self.per_second);

@@ -1,6 +1,7 @@
 //! A small collection kept in memory.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
@@ -29,7 +30,25 @@ pub struct Mirror {
     namespace: Namespace,
     client: Client,
     clock: Clock,
-    documents: Mutex<HashMap<Vec<u8>, (Bson, Known)>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    documents: HashMap<Vec<u8>, (Bson, Known)>,
+    /// As of when a document of which nothing is known is known not to be there.
+    read_whole: Option<Timestamp>,
+    /// How many documents the last reading of the whole found.
+    present: usize,
+}
+
+/// What reading a whole collection anew brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The operation time from which it holds.
+    pub as_of: Timestamp,
+    /// Whether any document is another than was known.
+    pub is_changed: bool,
 }
 
 impl Mirror {
@@ -39,7 +58,7 @@ impl Mirror {
             namespace,
             client,
             clock,
-            documents: Mutex::default(),
+            inner: Mutex::default(),
         }
     }
 
@@ -52,34 +71,57 @@ impl Mirror {
     ///
     /// # Errors
     /// As [`MongoError`]; the mirror stays as it was.
-    pub async fn load(&self) -> Result<Timestamp, MongoError> {
+    pub async fn load(&self) -> Result<Loaded, MongoError> {
         let as_of = self.clock.now().await?;
         let all: Vec<Document> = self.collection().find(doc! {}).await?.try_collect().await?;
-        let mut documents = self.lock();
-        let mut fresh = HashMap::with_capacity(all.len());
-        for document in all {
-            let Some(id) = document.get("_id").cloned() else {
-                continue;
-            };
-            fresh.insert(
-                key(&id),
+        let with_id = |document: Document| Some((document.get("_id")?.clone(), document));
+        let mut fresh: HashMap<_, _> = all
+            .into_iter()
+            .filter_map(with_id)
+            .map(|(id, document)| {
                 (
-                    id,
-                    Known {
-                        document: Some(Arc::new(document)),
-                        as_of,
-                    },
-                ),
-            );
-        }
-        // What the feed brought while the read was under way is newer than the read may be.
-        for (key, (id, known)) in documents.drain() {
+                    key(&id),
+                    (
+                        id,
+                        Known {
+                            document: Some(Arc::new(document)),
+                            as_of,
+                        },
+                    ),
+                )
+            })
+            .collect();
+        let mut inner = self.lock();
+        let mut is_changed = false;
+        for (key, (id, known)) in inner.documents.drain() {
+            // What the feed brought while the read was under way is newer than the read may be.
             if known.as_of > as_of {
                 fresh.insert(key, (id, known));
+                continue;
+            }
+            let now = fresh
+                .get(&key)
+                .and_then(|(_, known)| known.document.as_ref());
+            is_changed |= now != known.document.as_ref();
+            if now.is_some()
+                && now == known.document.as_ref()
+                && let Some(slot) = fresh.get_mut(&key)
+            {
+                slot.1.document = known.document;
             }
         }
-        *documents = fresh;
-        Ok(as_of)
+        // A document that nothing was known of has no entry that could differ.
+        let present = |documents: &HashMap<_, (Bson, Known)>| {
+            documents
+                .values()
+                .filter(|(_, known)| known.document.is_some())
+                .count()
+        };
+        let count = present(&fresh);
+        is_changed |= count != std::mem::replace(&mut inner.present, count);
+        inner.documents = fresh;
+        inner.read_whole = inner.read_whole.max(Some(as_of));
+        Ok(Loaded { as_of, is_changed })
     }
 
     /// Reads one document anew and returns it as it is known now.
@@ -96,8 +138,9 @@ impl Mirror {
             document: document.map(Arc::new),
             as_of,
         };
-        let mut documents = self.lock();
-        let slot = documents
+        let mut inner = self.lock();
+        let slot = inner
+            .documents
             .entry(key(id))
             .or_insert_with(|| (id.clone(), read.clone()));
         if slot.1.as_of <= read.as_of {
@@ -108,20 +151,23 @@ impl Mirror {
 
     /// Applies a change that the feed brought. `false` if it is not newer than what is known.
     pub fn apply(&self, id: &Bson, document: Option<Document>, time: Timestamp) -> bool {
-        let mut documents = self.lock();
+        let mut inner = self.lock();
+        let read_whole = inner.read_whole;
         let known = Known {
             document: document.map(Arc::new),
             as_of: time,
         };
-        match documents.entry(key(id)) {
-            std::collections::hash_map::Entry::Occupied(mut slot) => {
+        match inner.documents.entry(key(id)) {
+            Entry::Occupied(mut slot) => {
                 let newer = time > slot.get().1.as_of;
                 if newer {
                     slot.get_mut().1 = known;
                 }
                 newer
             }
-            std::collections::hash_map::Entry::Vacant(slot) => {
+            // Known not to be there when the whole was read: an older change is in that.
+            Entry::Vacant(_) if read_whole.is_some_and(|read| time <= read) => false,
+            Entry::Vacant(slot) => {
                 slot.insert((id.clone(), known));
                 true
             }
@@ -131,7 +177,7 @@ impl Mirror {
     /// Applies the removal of the whole collection; returns the ids that are gone now.
     pub fn clear(&self, time: Timestamp) -> Vec<Bson> {
         let mut gone = Vec::new();
-        for (id, known) in self.lock().values_mut() {
+        for (id, known) in self.lock().documents.values_mut() {
             if time > known.as_of && known.document.is_some() {
                 *known = Known {
                     document: None,
@@ -145,16 +191,17 @@ impl Mirror {
 
     /// One document as it is known; `None` if nothing is known of it.
     pub fn known(&self, id: &Bson) -> Option<Known> {
-        self.lock().get(&key(id)).map(|(_, known)| known.clone())
+        self.lock()
+            .documents
+            .get(&key(id))
+            .map(|(_, known)| known.clone())
     }
 
     /// All documents that are there.
     pub fn documents(&self) -> Vec<(Arc<Document>, Timestamp)> {
-        let documents = self.lock();
-        documents
-            .values()
-            .filter_map(|(_, known)| Some((known.document.clone()?, known.as_of)))
-            .collect()
+        let inner = self.lock();
+        let there = |(_, known): &(Bson, Known)| Some((known.document.clone()?, known.as_of));
+        inner.documents.values().filter_map(there).collect()
     }
 
     fn collection(&self) -> mongodb::Collection<Document> {
@@ -163,8 +210,8 @@ impl Mirror {
             .collection(&self.namespace.collection)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, (Bson, Known)>> {
-        self.documents
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner
             .lock()
             .expect("invariant: no code panics while it holds this lock")
     }

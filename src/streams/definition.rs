@@ -196,7 +196,7 @@ impl Definition {
         let whole = doc! {
             "uri": uri,
             "stages": stages.clone(),
-            "notify_when": notify_when.as_ref().map(|notify| doc! { &notify.path: &notify.variable }),
+            "notify_when": notify_when.as_ref().map(|notify| doc! { notify.path.as_deref().unwrap_or_default(): &notify.variable }),
         };
         let bytes =
             bson::serialize_to_vec(&whole).map_err(|error| format!("query /{uri}: {error}"))?;

@@ -201,7 +201,7 @@ pub fn example(definition: &Definition) -> Result<BoundPipeline, BindError> {
     let notify = definition
         .notify_when
         .as_ref()
-        .map(|condition| doc! { &condition.path: "example" });
+        .map(|condition| doc! { condition.path.as_deref().unwrap_or("_id"): "example" });
     Ok(BoundPipeline {
         stages,
         notify,
@@ -332,7 +332,11 @@ fn notify(
         Bson::String(text) => Bson::String(text),
         other => Bson::Document(doc! { "$eq": other }),
     };
-    Ok(Some(doc! { &condition.path: test }))
+    Ok(Some(match &condition.path {
+        Some(path) => doc! { path: test },
+        // Every event has an `_id`.
+        None => doc! { "_id": { "$exists": false } },
+    }))
 }
 
 /// The stages of which a change stream may consist.

@@ -10,9 +10,9 @@ use http::{Method, header};
 use super::pattern::Pattern;
 use super::template::Template;
 use super::value::{Text, Value, values};
-use crate::access::mounts::Mounts;
 use crate::access::principal::Principal;
 use crate::access::request::RequestHead;
+use crate::notation::mounts::Mounts;
 
 /// The tree.
 #[derive(Debug)]
@@ -170,11 +170,15 @@ impl<'a> Evaluation<'a> {
     /// `@request.<name>`.
     pub(super) fn request_property(&self, name: &str) -> Value {
         let head = self.head();
-        let place = self.circumstances.mounts.resolve(&head.path);
+        let place = self
+            .circumstances
+            .mounts
+            .resolve(&head.path, &self.server_name());
+        let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let found = match name {
-            "db" => place.map(|place| place.database),
-            "collection" => place.and_then(|place| place.collection),
-            "_id" => place.and_then(|place| place.id),
+            "db" => place.and_then(|place| named(place.database())),
+            "collection" => place.and_then(|place| named(place.collection())),
+            "_id" => place.and_then(|place| named(place.document()?)),
             "resourceType" => Some("CHANGE_STREAM".to_owned()),
             "userName" => self.principal().map(|principal| principal.name.clone()),
             "epochTimeStamp" => Some((self.now_millis() / 1000).to_string()),

@@ -7,9 +7,9 @@ use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
 use super::{Circumstances, Failure, Predicate};
-use crate::access::mounts::{Mount, Mounts};
 use crate::access::principal::{Mechanism, Principal};
 use crate::access::request::RequestHead;
+use crate::notation::mounts::{Mount, Mounts};
 
 const ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bson::{Document, Timestamp, doc};
 use mongodb::Client;
 use mongodb::options::FullDocumentType;
 use tokio::sync::{mpsc, watch};
@@ -47,6 +48,8 @@ pub(super) struct Cursor {
     in_pool: Place,
     groups: HashMap<PlanKey, Group>,
     text: String,
+    /// Events behind the place on which the pipeline fails.
+    excluded: Vec<ResumeToken>,
     /// Whether events are read one by one, because the pipeline fails on one that comes soon.
     singly: bool,
 }
@@ -68,21 +71,29 @@ impl Source {
         }
     }
 
-    /// Opens the stream. With `only_checked` MongoDB checks the pipeline and evaluates nothing yet.
-    pub(super) async fn open(
-        &self,
-        start: &Start,
-        only_checked: bool,
-    ) -> Result<Opened, MongoError> {
-        self.open_sized(start, only_checked.then_some(0)).await
+    /// Has MongoDB check the pipeline, and opens the stream without evaluating anything yet.
+    pub(super) async fn check(&self, start: &Start) -> Result<Opened, MongoError> {
+        self.open(start, &[], Some(0)).await
     }
 
-    async fn open_sized(
+    /// Opens the stream. The events in `excluded` never reach the pipeline: a stream that starts behind an event evaluates
+    /// that one too, so an event on which the pipeline fails cannot be passed by starting behind it.
+    async fn open(
         &self,
         start: &Start,
+        excluded: &[ResumeToken],
         batch_size: Option<u32>,
     ) -> Result<Opened, MongoError> {
         let namespace = &self.wanted.namespace;
+        let ids: Vec<_> = excluded
+            .iter()
+            .map(|token| doc! { "_data": token.as_str() })
+            .collect();
+        let exclusion = (!ids.is_empty()).then(|| doc! { "$match": { "_id": { "$nin": ids } } });
+        let stages: Vec<Document> = exclusion
+            .into_iter()
+            .chain(self.wanted.stages.iter().cloned())
+            .collect();
         if self.on_database {
             let scope = Scope::Database(namespace.database.clone());
             let watched = BTreeSet::from([namespace.clone()]);
@@ -90,23 +101,15 @@ impl Source {
                 batch_size,
                 await_max: AWAIT_MAX,
             };
-            return open(
-                &self.client,
-                &scope,
-                &watched,
-                start,
-                &self.wanted.stages,
-                reading,
-            )
-            .await;
+            return open(&self.client, &scope, &watched, start, &stages, reading).await;
         }
         let collection = self
             .client
             .database(&namespace.database)
-            .collection::<bson::Document>(&namespace.collection);
+            .collection::<Document>(&namespace.collection);
         let watch = collection
             .watch()
-            .pipeline(self.wanted.stages.iter().cloned())
+            .pipeline(stages)
             .full_document(FullDocumentType::UpdateLookup)
             .max_await_time(AWAIT_MAX);
         let watch = match batch_size {
@@ -138,6 +141,7 @@ impl Cursor {
             in_pool,
             groups,
             text,
+            excluded: Vec::new(),
             singly: false,
         }
     }
@@ -150,7 +154,7 @@ impl Cursor {
                 Some(stream) => self.consume(stream).await,
                 None => match self
                     .source
-                    .open_sized(&self.place, self.singly.then_some(1))
+                    .open(&self.place, &self.excluded, self.singly.then_some(1))
                     .await
                 {
                     Ok(opened) => {
@@ -246,7 +250,7 @@ impl Cursor {
                     self.singly = false;
                     singly_until = None;
                     self.note(&tail);
-                    match self.source.open_sized(&self.place, None).await {
+                    match self.source.open(&self.place, &self.excluded, None).await {
                         Ok(batched) => tail = Tail::new(batched),
                         Err(error) => return Left::Failed(error),
                     }
@@ -256,7 +260,7 @@ impl Cursor {
     }
 
     async fn pass_on(&mut self, event: Event) {
-        self.place = Start::After(event.token.clone());
+        self.moved_to(event.token.clone());
         let passed = |position: &Option<ResumeToken>| {
             position.as_ref().is_some_and(|place| *place >= event.token)
         };
@@ -286,28 +290,48 @@ impl Cursor {
 
     /// Notes how far the stream has come, also where nothing passed the pipeline.
     fn note(&mut self, tail: &Tail) {
-        let Some(token) = tail.token().cloned() else { return };
+        let Some(token) = tail.token().cloned() else {
+            return;
+        };
         let forward = match &self.place {
             Start::At(time) => token.time() > *time,
             Start::After(place) => token > *place,
         };
         if forward {
-            self.place = Start::After(token);
+            self.moved_to(token);
         }
     }
 
-    /// Goes past the next event, on which the pipeline fails, or which it had hidden.
+    fn moved_to(&mut self, token: ResumeToken) {
+        self.excluded.retain(|excluded| *excluded > token);
+        self.place = Start::After(token);
+    }
+
+    /// Excludes the next event, on which the pipeline fails, or which it had hidden.
     async fn skip(&mut self, reason: &str) -> bool {
         let namespace = self.source.wanted.namespace.clone();
         let scope = Scope::Database(namespace.database.clone());
         let watched = BTreeSet::from([namespace.clone()]);
-        let Ok((token, _)) = next_id(&self.source.client, &scope, &watched, &self.place).await
-        else {
+        let behind = match self.excluded.last() {
+            Some(token) => Start::After(token.clone()),
+            None => self.place.clone(),
+        };
+        let Ok((token, _)) = next_id(&self.source.client, &scope, &watched, &behind).await else {
             return false;
         };
         metrics::counter!("sidestream_events_skipped_total").increment(1);
         tracing::warn!(collection = %namespace, event = token.as_str(), reason, "event skipped, the pipeline fails on it");
-        self.place = Start::After(token);
+        if self.excluded.len() < EXCLUDED_MAX {
+            self.excluded.push(token);
+        } else {
+            // So many in a row: from the next instant on. Further events of the same transaction are skipped with it.
+            let Timestamp { time, increment } = token.time();
+            self.place = Start::At(Timestamp {
+                time,
+                increment: increment.saturating_add(1),
+            });
+            self.excluded.clear();
+        }
         true
     }
 
@@ -316,5 +340,7 @@ impl Cursor {
     }
 }
 
+/// Events in a row on which a pipeline may fail before the cursor begins anew behind them.
+const EXCLUDED_MAX: usize = 100;
 /// Good events in a row after which the cursor reads in batches again.
 const SINGLY_EVENTS: u32 = 16;

@@ -1,7 +1,7 @@
 //! Which dedicated cursors there are.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mongodb::Client;
@@ -13,7 +13,7 @@ use crate::engine::plan::PipelineKey;
 use crate::engine::{EngineSettings, From, Plan, Refused};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::{Feed, Start};
-use crate::mongo::{MongoError, Namespace, ResumeToken};
+use crate::mongo::{MongoError, Namespace};
 
 /// Sessions that may wait to be taken in by one cursor; a further one waits.
 const JOINING_MAX: usize = 1024;
@@ -31,14 +31,17 @@ pub(in crate::engine) struct Pool {
 pub(super) struct Cursors {
     by_key: Mutex<HashMap<Key, Arc<OnceCell<mpsc::Sender<Joining>>>>>,
     open: AtomicUsize,
+    /// Numbers the cursors of clients that came back.
+    own_next: AtomicU64,
     by_collection: Mutex<HashMap<Namespace, usize>>,
 }
 
-/// A client that comes back has a cursor of its own, from its place on.
+/// A client that comes back has a cursor of its own, from its place on: one that another opened at the same place has
+/// gone on since, and what it has passed would be missed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     pipeline: PipelineKey,
-    resume: Option<ResumeToken>,
+    own: Option<u64>,
 }
 
 /// One place among the limited number of cursors; given back when dropped.
@@ -108,7 +111,10 @@ impl Pool {
     ) -> Result<(), Refused> {
         let key = Key {
             pipeline: plan.key.pipeline.clone(),
-            resume: from.resume.clone(),
+            own: from
+                .resume
+                .as_ref()
+                .map(|_| self.cursors.own_next.fetch_add(1, Ordering::Relaxed)),
         };
         loop {
             let cell = {
@@ -123,16 +129,15 @@ impl Pool {
                 }
                 Arc::clone(cell)
             };
-            let opened = cell
-                .get_or_try_init(|| self.open(feed, plan, from, &key))
-                .await;
-            let joining = match opened {
-                Ok(joining) => joining,
-                Err(refused) => {
-                    self.forget(&key, &cell);
-                    return Err(refused);
-                }
+            // Also where the caller goes away while the cursor opens.
+            let _unopened = Unopened {
+                cursors: &self.cursors,
+                key: &key,
+                cell: &cell,
             };
+            let joining = cell
+                .get_or_try_init(|| self.open(feed, plan, from, &key))
+                .await?;
             let member = Joining {
                 plan: plan.clone(),
                 from: from.clone(),
@@ -158,14 +163,11 @@ impl Pool {
             None => Start::At(from.floor),
         };
         let source = Source::new(self.client.clone(), &plan.wanted, from.resume.is_some());
-        let stream = source
-            .open(&start, true)
-            .await
-            .map_err(|error| match error {
-                MongoError::HistoryLost(_) => Refused::HistoryLost,
-                MongoError::Refused { message, .. } => Refused::Pipeline(message),
-                other => Refused::Unavailable(other),
-            })?;
+        let stream = source.check(&start).await.map_err(|error| match error {
+            MongoError::HistoryLost(_) => Refused::HistoryLost,
+            MongoError::Refused { message, .. } => Refused::Pipeline(message),
+            other => Refused::Unavailable(other),
+        })?;
         let (joining, joins) = mpsc::channel(JOINING_MAX);
         let cursor = Cursor::new(source, start, joins, feed.position(), place);
         self.tasks.spawn("engine.dedicated", cursor.run(stream));
@@ -198,18 +200,29 @@ impl Pool {
             namespace: namespace.clone(),
         })
     }
+}
 
-    fn forget(&self, key: &Key, cell: &Arc<OnceCell<mpsc::Sender<Joining>>>) {
+/// Takes a cursor that was never opened out of the pool again, unless others wait for it too.
+struct Unopened<'a> {
+    cursors: &'a Cursors,
+    key: &'a Key,
+    cell: &'a Arc<OnceCell<mpsc::Sender<Joining>>>,
+}
+
+impl Drop for Unopened<'_> {
+    fn drop(&mut self) {
+        if self.cell.initialized() {
+            return;
+        }
         let mut by_key = self
             .cursors
             .by_key
             .lock()
             .expect("invariant: nothing panics under this lock");
-        if by_key
-            .get(key)
-            .is_some_and(|current| Arc::ptr_eq(current, cell) && !current.initialized())
-        {
-            by_key.remove(key);
+        let is_current = |current: &Arc<_>| Arc::ptr_eq(current, self.cell);
+        // The pool's handle and this one: whoever else waits opens the cursor himself and needs the place in the pool.
+        if by_key.get(self.key).is_some_and(is_current) && Arc::strong_count(self.cell) <= 2 {
+            by_key.remove(self.key);
         }
     }
 }

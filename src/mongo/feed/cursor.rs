@@ -169,7 +169,9 @@ pub async fn next_id(
         }
     };
     let none = |_| MongoError::Unreachable("no next event in time".to_owned());
-    let raw = tokio::time::timeout(NEXT_ID_TIMEOUT, next).await.map_err(none)??;
+    let raw = tokio::time::timeout(NEXT_ID_TIMEOUT, next)
+        .await
+        .map_err(none)??;
     let event = Event::read(raw)
         .ok_or_else(|| MongoError::Unreachable("an event without a token".to_owned()))?;
     let namespace = Namespace {
@@ -186,7 +188,15 @@ pub async fn next_id(
 pub struct Tail {
     /// The stream, while nobody reads it.
     idle: Option<Opened>,
-    reading: Option<BoxFuture<'static, (Opened, Result<Option<RawDocumentBuf>, mongodb::error::Error>)>>,
+    reading: Option<
+        BoxFuture<
+            'static,
+            (
+                Opened,
+                Result<Option<RawDocumentBuf>, mongodb::error::Error>,
+            ),
+        >,
+    >,
     token: Option<ResumeToken>,
 }
 
@@ -204,8 +214,15 @@ pub enum Step {
 impl Tail {
     /// Begins to read.
     pub fn new(stream: Opened) -> Self {
-        let token = stream.resume_token().as_ref().and_then(ResumeToken::from_driver);
-        Self { idle: Some(stream), reading: None, token }
+        let token = stream
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver);
+        Self {
+            idle: Some(stream),
+            reading: None,
+            token,
+        }
     }
 
     /// Behind which place the stream would go on, if it were opened anew now.
@@ -234,7 +251,11 @@ impl Tail {
         let (stream, read) = reading.await;
         self.reading = None;
         let read = read?;
-        if let Some(token) = stream.resume_token().as_ref().and_then(ResumeToken::from_driver) {
+        if let Some(token) = stream
+            .resume_token()
+            .as_ref()
+            .and_then(ResumeToken::from_driver)
+        {
             self.token = Some(token);
         }
         let is_over = read.is_none() && !stream.is_alive();

@@ -38,6 +38,11 @@ impl Ring {
         };
     }
 
+    /// Forgets everything: history was lost, and where the feed goes on is not known yet.
+    pub(super) fn clear(&self) {
+        *self.lock() = Inner::default();
+    }
+
     /// Says that `namespace` is watched from `position` on only.
     pub(super) fn join(&self, namespace: Namespace, position: ResumeToken) {
         self.lock().joined.insert(namespace, position);

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::RawDocumentBuf;
+use bson::{RawDocumentBuf, Timestamp};
 use mongodb::Client;
 use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State, Step,
-    Tail, next_id, open,
+    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State,
+    Step, Tail, next_id, open,
 };
 use crate::mongo::client::Clock;
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
@@ -35,6 +35,8 @@ pub(super) struct Task {
     pub(super) state: watch::Sender<State>,
     pub(super) position: watch::Sender<Option<ResumeToken>>,
     pub(super) watched: BTreeSet<Namespace>,
+    /// Since when nothing has been lost: where the first cursor began. `None` before that, and behind a gap.
+    pub(super) began: watch::Sender<Option<Timestamp>>,
 }
 
 /// Why a cursor was left.
@@ -54,8 +56,8 @@ impl Task {
         loop {
             let left = match self.open(singly).await {
                 Ok(cursor) => {
-                    pause = BACKOFF_MIN;
-                    self.consume(cursor, &mut singly).await
+                    // A cursor that opens and fails at its first step must not begin the backoff anew.
+                    self.consume(cursor, &mut singly, &mut pause).await
                 }
                 Err(error) => Left::Failed(error),
             };
@@ -66,8 +68,8 @@ impl Task {
                     if !self.recover(&error, &mut singly).await {
                         tracing::warn!(feed = %self.scope, %error, "feed lost its cursor, trying again");
                         self.gate.live(&self.scope, false);
-                        self.state.send_replace(State::Down(error));
-                        if !self.wait(pause).await {
+                        self.state.send_replace(State::Down(error.clone()));
+                        if !self.wait(pause, &error).await {
                             return;
                         }
                         pause = (pause * 2).min(self.settings.backoff_max);
@@ -79,18 +81,9 @@ impl Task {
 
     /// Opens the next cursor: behind the last token if there is one, else from now, with the metadata read anew.
     async fn open(&mut self, singly: bool) -> Result<Opened, MongoError> {
-        let place = self.position.borrow().clone();
-        let start = match place {
-            Some(token) => Start::After(token),
-            None => {
-                let now = self.clock.now().await?;
-                self.gate.reload(&self.scope).await?;
-                Start::At(now)
-            }
-        };
+        let start = self.start().await?;
         let fresh = matches!(start, Start::At(_));
-        let before = std::mem::replace(&mut self.watched, self.gate.watched(&self.scope));
-        self.watched.extend(before.iter().cloned());
+        self.watch(self.gate.watched(&self.scope));
         let reading = Reading {
             batch_size: singly.then_some(1),
             ..Reading::default()
@@ -108,17 +101,9 @@ impl Task {
             .resume_token()
             .as_ref()
             .and_then(ResumeToken::from_driver);
-        match (&*self.position.borrow(), position.clone()) {
-            (None, Some(position)) => self.ring.restart(position),
-            (Some(position), _) => {
-                for namespace in self.watched.difference(&before) {
-                    self.ring.join(namespace.clone(), position.clone());
-                }
-            }
-            (None, None) => (),
-        }
-        if fresh {
-            self.position.send_replace(position);
+        if fresh && let Some(position) = position {
+            self.ring.restart(position.clone());
+            self.position.send_replace(Some(position));
         }
         self.gate.live(&self.scope, true);
         self.state.send_replace(State::Live);
@@ -127,7 +112,38 @@ impl Task {
         Ok(cursor)
     }
 
-    async fn consume(&mut self, cursor: Opened, singly: &mut bool) -> Left {
+    /// Where the next cursor begins: behind the last event; where the first one did if it brought none; else from now.
+    async fn start(&self) -> Result<Start, MongoError> {
+        if let Some(token) = self.position.borrow().clone() {
+            return Ok(Start::After(token));
+        }
+        let began = *self.began.borrow();
+        if let Some(time) = began {
+            return Ok(Start::At(time));
+        }
+        let now = self.clock.now().await?;
+        self.gate.reload(&self.scope).await?;
+        self.began.send_replace(Some(now));
+        Ok(Start::At(now))
+    }
+
+    /// Adds to the watched set. The next cursor begins at the present position, so from there on the ring has it all.
+    fn watch(&mut self, namespaces: BTreeSet<Namespace>) -> bool {
+        let position = self.position.borrow().clone();
+        let mut is_widened = false;
+        for namespace in namespaces {
+            if !self.watched.insert(namespace.clone()) {
+                continue;
+            }
+            is_widened = true;
+            if let Some(position) = &position {
+                self.ring.join(namespace, position.clone());
+            }
+        }
+        is_widened
+    }
+
+    async fn consume(&mut self, cursor: Opened, singly: &mut bool, pause: &mut Duration) -> Left {
         let mut tail = Tail::new(cursor);
         let mut batch = Vec::new();
         let _open = OpenCursor::new();
@@ -137,13 +153,16 @@ impl Task {
                 biased;
                 command = self.asked.recv() => match command {
                     Some(command) => {
-                        if self.obey(command) { continue }
+                        if self.obey(command, None) { continue }
                         return Left::Reopen;
                     }
                     None => return Left::Unheld,
                 },
                 step = tail.step() => step,
             };
+            if first.is_ok() {
+                *pause = BACKOFF_MIN;
+            }
             let left = drain(&mut tail, first, &mut batch);
             let widened = self.take(batch.drain(..)).await;
             self.note(&tail);
@@ -243,18 +262,22 @@ impl Task {
         }
     }
 
-    /// Obeys a command. `false` if the cursor must be reopened for it.
-    fn obey(&mut self, command: Command) -> bool {
+    /// Obeys a command. `false` if the cursor must be reopened for it. `down` is why there is no cursor, if there is none.
+    fn obey(&mut self, command: Command, down: Option<&MongoError>) -> bool {
         match command {
             Command::Watch { namespace, reply } => {
-                let known = !self.watched.insert(namespace.clone());
-                if !known && let Some(position) = self.position.borrow().clone() {
-                    self.ring.join(namespace, position);
-                }
+                let is_widened = self.watch(BTreeSet::from([namespace]));
                 // The old cursor is left before anything else is read from it, so the new one begins where this one
-                // stopped: nothing that is written from now on can be missed. Whoever asked may have gone away.
-                let _: Result<(), ()> = reply.send(());
-                known
+                // stopped: nothing that is written from now on can be missed. Only a feed without a place in history
+                // cannot say that: it will begin whenever MongoDB answers.
+                let has_place = self.began.borrow().is_some();
+                let answer = match down {
+                    Some(reason) if !has_place => Err(reason.clone()),
+                    _ => Ok(()),
+                };
+                // Whoever asked may have gone away.
+                drop(reply.send(answer));
+                !is_widened
             }
         }
     }
@@ -262,10 +285,14 @@ impl Task {
     /// Deals with errors that another attempt from the same place would not mend. `false`: back off and try again.
     async fn recover(&mut self, error: &MongoError, singly: &mut bool) -> bool {
         match error {
-            MongoError::HistoryLost(reason) => {
+            // Without a place there was no history to lose: another attempt at once would fail as this one did.
+            MongoError::HistoryLost(reason) if self.began.borrow().is_some() => {
                 tracing::error!(feed = %self.scope, %reason, "history lost, sessions are told; starting from now");
-                self.sink.gap(Lost::Everything(self.scope.clone()));
+                // Before the sessions are told: who comes meanwhile must find neither the old ring nor the old beginning.
+                self.began.send_replace(None);
+                self.ring.clear();
                 self.position.send_replace(None);
+                self.sink.gap(Lost::Everything(self.scope.clone())).await;
                 true
             }
             MongoError::Refused {
@@ -301,21 +328,27 @@ impl Task {
         let Ok((token, namespace)) = next else {
             return false;
         };
+        // What changed is not known, so all metadata is read anew before anything behind it goes on.
+        if self.gate.is_metadata(&namespace) && self.gate.reload(&self.scope).await.is_err() {
+            return false;
+        }
         tracing::error!(feed = %self.scope, collection = %namespace, "an event is too large to be sent, sessions are told");
-        self.sink.gap(Lost::Collection(namespace));
+        // Who comes back with an older id must not be served over the hole.
+        self.ring.join(namespace.clone(), token.clone());
+        self.sink.gap(Lost::Collection(namespace)).await;
         self.position.send_replace(Some(token));
         true
     }
 
     /// Waits out a pause; commands that come meanwhile are obeyed. `false` if nobody holds the feed any more.
-    async fn wait(&mut self, pause: Duration) -> bool {
+    async fn wait(&mut self, pause: Duration, down: &MongoError) -> bool {
         let jitter = rand::rng().random_range(0.5..1.5);
         let end = tokio::time::Instant::now() + pause.mul_f64(jitter);
         loop {
             tokio::select! {
                 biased;
                 command = self.asked.recv() => match command {
-                    Some(command) => { self.obey(command); }
+                    Some(command) => { self.obey(command, Some(down)); }
                     None => return false,
                 },
                 () = tokio::time::sleep_until(end) => return true,

@@ -9,8 +9,9 @@ use super::java;
 /// `{ "<top>::<path>": { "$var": "<variable>" } }`: the event is sent if it holds the variable's value there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NotifyWhen {
-    /// Where in the event, dotted, as MongoDB reads it.
-    pub path: String,
+    /// Where in the event, dotted, as MongoDB reads it. `None`: in a part of the event that is no document as it goes out
+    /// (`operationType`), or does not go out (`ns`), so that no event ever passes, as in RESTHeart.
+    pub path: Option<String>,
     /// The query parameter whose value is asked for.
     pub variable: String,
 }
@@ -43,15 +44,9 @@ impl NotifyWhen {
                 "notify_when field must use '::' separator, e.g. 'fullDocument::tenantId'; got: {key}"
             ));
         };
-        if !TOPS.contains(&top) {
-            return Err(format!(
-                "notify_when field must begin with one of {}; got: {key}",
-                TOPS.join(", ")
-            ));
-        }
         match dotted(path) {
             Some(path) => Ok(Self {
-                path: format!("{top}.{path}"),
+                path: TOPS.contains(&top).then(|| format!("{top}.{path}")),
                 variable: variable.to_owned(),
             }),
             None => Err(format!(

@@ -77,13 +77,18 @@ fn each_defect_of_an_entry_is_its_own() {
         "element 'streams' is not valid.BsonInt32{value=5}",
     );
     check_broken(
-        bson!({ "uri": "s", "stages": [], "notify_when": { "ns::coll": { "$var": "x" } } }),
-        "notify_when field must begin with one of fullDocument, documentKey, updateDescription; got: ns::coll",
-    );
-    check_broken(
         bson!({ "uri": "s", "stages": [], "notify_when": { "fullDocument:: ": { "$var": "x" } } }),
         "notify_when field must use '::' separator, e.g. 'fullDocument::tenantId'; got: fullDocument:: ",
     );
+}
+
+#[test]
+fn notify_when_on_what_is_no_document_as_it_goes_out_lets_nothing_pass() {
+    for top in ["ns", "operationType"] {
+        let condition = doc! { format!("{top}::x"): { "$var": "x" } };
+        let parsed = NotifyWhen::parse(&condition).unwrap();
+        assert_eq!(parsed.path, None, "{top}");
+    }
 }
 
 #[test]
@@ -121,7 +126,7 @@ fn notify_when_is_read_as_a_path() {
     ]));
     let definition = definitions.find("s").expect("a stream");
     let expected = NotifyWhen {
-        path: "fullDocument.a.l.2.b".to_owned(),
+        path: Some("fullDocument.a.l.2.b".to_owned()),
         variable: "x".to_owned(),
     };
     assert_eq!(definition.notify_when, Some(expected));
