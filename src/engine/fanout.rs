@@ -149,7 +149,9 @@ impl Pushes<'_, '_> {
             if self.frame.is_none() {
                 self.frame = self.render.frame(self.wanted);
             }
-            let Some(frame) = &self.frame else { return false };
+            let Some(frame) = &self.frame else {
+                return false;
+            };
             // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
             let _: Result<(), crate::delivery::SendError> = member.outbox.try_send(frame.clone());
         }
