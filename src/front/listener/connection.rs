@@ -42,7 +42,9 @@ pub async fn serve<IO, S>(
     IO: Io + 'static,
     S: Service,
 {
-    let end = serve_http(stream, &client, service, head, shutdown, drain).await;
+    // Boxed, so that a session's task has no room for what HTTP needed before it.
+    let http = serve_http(stream, &client, service, head, shutdown, drain);
+    let end = Box::pin(http).await;
     match end {
         End::Gone => (),
         End::Closed { stream, has_unread } => close(stream, &[], has_unread).await,
