@@ -15,6 +15,8 @@ mod fanout;
 mod hub;
 pub mod index;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
