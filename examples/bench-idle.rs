@@ -1,12 +1,16 @@
 //! What sessions cost: memory when idle, and writes in a fan-out beside a bare write loop.
 //!
-//! `cargo run --release --example bench-idle [SESSIONS]`. The client ends live in a child process (this program again), so
-//! that what is measured is the server's side only; each process needs a file descriptor per session (`ulimit -n`).
-//! Memory is the process's PSS, so kernel buffers of sockets are not in it. The fan-out runs on one thread, interleaved with
-//! a loop that writes the same frames to the same number of sockets, and is told as a ratio to it.
+//! `cargo build --release --bin sidestream && cargo run --release --example bench-idle [SESSIONS]`. First the real binary
+//! with everything a session has there (it starts MongoDB as the tests find it), then the room `session` by itself. The
+//! client ends live in a child process (this program again), so that what is measured is the server's side only; each
+//! process needs a file descriptor per session (`ulimit -n`). Memory is the process's PSS, so kernel buffers of sockets
+//! are not in it. The fan-out runs on one thread, interleaved with a loop that writes the same frames to the same number
+//! of sockets, and is told as a ratio to it.
+
+#[path = "bench-support/stack.rs"]
+mod stack;
 
 use std::{
-    error::Error,
     fs,
     net::{Ipv4Addr, SocketAddr},
     process::Stdio,
@@ -17,7 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bson::{Document, doc};
 use bytes::Bytes;
+use mongodb::{Client, options::WriteConcern};
 use sidestream::{
     delivery::{Outbox, channel},
     lifecycle::Tasks,
@@ -28,9 +34,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
     sync::Notify,
+    task::JoinSet,
 };
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use stack::{COLLECTION, Mongod, Outcome, Sidestream, open_websocket};
 
 fn main() -> Outcome<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -41,19 +48,30 @@ fn main() -> Outcome<()> {
         [role, address, count] if role == "clients" => {
             runtime.block_on(clients(address.parse()?, count.parse()?))
         }
+        [role, control, server, count] if role == "sessions" => {
+            runtime.block_on(sessions(control.parse()?, server.parse()?, count.parse()?))
+        }
         [role, kind, count] if role == "idle" => {
             runtime.block_on(idle(Kind::named(kind)?, count.parse()?))
         }
-        [] => runtime.block_on(measure(10_000)),
+        [] => runtime.block_on(measure(9_000)),
         [count] => runtime.block_on(measure(count.parse()?)),
         _ => Err("usage: bench-idle [SESSIONS]".into()),
     }
 }
 
 async fn measure(sessions: usize) -> Outcome<()> {
-    println!("sidestream bench-idle: {sessions} sessions idle, {FAN_OUT} in the fan-out");
+    let mongod = Mongod::start().await?;
+    println!(
+        "sidestream {} bench-idle: {sessions} sessions idle, {FAN_OUT} in the fan-out; {}; {}",
+        env!("CARGO_PKG_VERSION"),
+        stack::processor(),
+        mongod.title
+    );
     println!("\n| idle on | future, B | KiB per session | after one 100 KiB frame to all |");
     println!("|---|---|---|---|");
+    real(&mongod, sessions).await?;
+    drop(mongod);
     for (name, _) in Kind::ALL {
         // A process for each: memory that one kind gave back would hide what the next takes.
         let mut alone = Command::new(std::env::current_exe()?);
@@ -70,6 +88,40 @@ async fn measure(sessions: usize) -> Outcome<()> {
     println!("|---|---|---|---|---|");
     fan_out("one event at a time", 1).await?;
     fan_out("16 events at once", 16).await
+}
+
+/// WebSocket sessions of the real binary.
+async fn real(mongod: &Mongod, count: usize) -> Outcome<()> {
+    const DATABASE: &str = "sidestream_bench_idle";
+    let mongo = Client::with_uri_str(&mongod.uri).await?;
+    let sidestream = Sidestream::start(&mongo, &mongod.uri, DATABASE).await?;
+    let documents = mongo.database(DATABASE).collection::<Document>(COLLECTION);
+    let write = async |bytes: usize| {
+        let insert = documents.insert_one(doc! { "pad": "x".repeat(bytes) });
+        insert.write_concern(WriteConcern::majority()).await
+    };
+    // What the first session and the first event make once for all.
+    let (mut first, _) = open_websocket(sidestream.address).await?;
+    write(128).await?;
+    first.read_u8().await?;
+    let before = memory(sidestream.pid)?;
+    let mut crowd = Crowd::of_sessions(sidestream.address, count).await?;
+    let connected = Instant::now();
+    crowd.received(0).await?;
+    let connects_per_second = count as f64 / connected.elapsed().as_secs_f64();
+    let idle = memory(sidestream.pid)?;
+    write(100 * 1024).await?;
+    crowd.received(count as u64 * 100 * 1024).await?;
+    crowd.settled().await?;
+    let after = memory(sidestream.pid)?;
+    let each = |now: u64| now.saturating_sub(before) as f64 / count as f64;
+    println!(
+        "| the real binary, WebSocket ({before} KiB before, {connects_per_second:.0} connects/s) | | {:.2} | {:.2} |",
+        each(idle),
+        each(after)
+    );
+    crowd.child.kill().await?;
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,11 +147,11 @@ impl Kind {
 
 async fn idle(kind: Kind, count: usize) -> Outcome<()> {
     let tasks = Tasks::new();
-    let before = memory()?;
+    let before = memory(std::process::id())?;
     let mut crowd = Crowd::gather(count).await?;
     let (outboxes, future_bytes) = serve(kind, &mut crowd, &tasks);
     tasks.spawn("marker", async {}).await?;
-    let idle = memory()?;
+    let idle = memory(std::process::id())?;
     let frame = Bytes::from(vec![b'x'; 100 * 1024]);
     for outbox in &outboxes {
         outbox.try_send(frame.clone())?;
@@ -107,7 +159,7 @@ async fn idle(kind: Kind, count: usize) -> Outcome<()> {
     }
     drop(frame);
     crowd.settled().await?;
-    let after = memory()?;
+    let after = memory(std::process::id())?;
     let each = |now: u64| now.saturating_sub(before) as f64 / count as f64;
     println!(
         "| {kind:?} | {future_bytes} | {:.2} | {:.2} |",
@@ -245,6 +297,28 @@ impl Crowd {
         })
     }
 
+    /// Clients of a server that has its own end of the sockets. They are all there when [`Self::received`] first returns.
+    async fn of_sessions(server: SocketAddr, count: usize) -> Outcome<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let control = listener.local_addr()?.to_string();
+        let child = Command::new(std::env::current_exe()?)
+            .args([
+                "sessions",
+                &control,
+                &server.to_string(),
+                &count.to_string(),
+            ])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (control, _) = listener.accept().await?;
+        Ok(Self {
+            sockets: Vec::new(),
+            control,
+            child,
+        })
+    }
+
     /// Waits until the clients have received `bytes` in all; returns how many they have.
     async fn received(&mut self, bytes: u64) -> Outcome<u64> {
         self.control.write_u64(bytes).await?;
@@ -267,13 +341,43 @@ impl Crowd {
 
 /// The child: connects, reads and counts.
 async fn clients(server: SocketAddr, count: usize) -> Outcome<()> {
-    let mut control = TcpStream::connect(server).await?;
-    let received = Arc::new((AtomicU64::new(0), Notify::new()));
-    let tasks = Tasks::new();
+    let control = TcpStream::connect(server).await?;
+    let counting = Counting::default();
     for _ in 0..count {
-        let mut socket = TcpStream::connect(server).await?;
-        let received = Arc::clone(&received);
-        tasks.spawn("client", async move {
+        counting.read(TcpStream::connect(server).await?);
+    }
+    counting.report(control).await
+}
+
+/// The child of the real binary: opens sessions, some at a time, reads and counts.
+async fn sessions(control: SocketAddr, server: SocketAddr, count: usize) -> Outcome<()> {
+    let control = TcpStream::connect(control).await?;
+    let counting = Counting::default();
+    let mut opening = JoinSet::new();
+    for started in 0..count + AT_ONCE {
+        if started < count {
+            opening.spawn(open_websocket(server));
+        }
+        if started >= AT_ONCE
+            && let Some(opened) = opening.join_next().await
+        {
+            counting.read(opened??.0);
+        }
+    }
+    counting.report(control).await
+}
+
+/// Reads sockets, and counts the bytes of all.
+#[derive(Default)]
+struct Counting {
+    received: Arc<(AtomicU64, Notify)>,
+    tasks: Tasks,
+}
+
+impl Counting {
+    fn read(&self, mut socket: TcpStream) {
+        let received = Arc::clone(&self.received);
+        self.tasks.spawn("client", async move {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(count @ 1..) = socket.read(&mut buffer).await {
                 received.0.fetch_add(count as u64, Ordering::Relaxed);
@@ -281,15 +385,18 @@ async fn clients(server: SocketAddr, count: usize) -> Outcome<()> {
             }
         });
     }
-    while let Ok(target) = control.read_u64().await {
-        while received.0.load(Ordering::Relaxed) < target {
-            received.1.notified().await;
+
+    async fn report(self, mut control: TcpStream) -> Outcome<()> {
+        while let Ok(target) = control.read_u64().await {
+            while self.received.0.load(Ordering::Relaxed) < target {
+                self.received.1.notified().await;
+            }
+            control
+                .write_u64(self.received.0.load(Ordering::Relaxed))
+                .await?;
         }
-        control
-            .write_u64(received.0.load(Ordering::Relaxed))
-            .await?;
+        Ok(())
     }
-    Ok(())
 }
 
 #[derive(Default)]
@@ -322,9 +429,9 @@ fn cpu_seconds() -> Outcome<f64> {
     Ok((fields[12].parse::<f64>()? + fields[13].parse::<f64>()?) / 100.0)
 }
 
-/// The process's proportional set size, in KiB.
-fn memory() -> Outcome<u64> {
-    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+/// A process's proportional set size, in KiB.
+fn memory(pid: u32) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let pss = rollup
         .lines()
         .find_map(|line| line.strip_prefix("Pss:"))
@@ -333,5 +440,7 @@ fn memory() -> Outcome<u64> {
 }
 
 const FAN_OUT: usize = 1_000;
+/// How many sessions are opened at a time.
+const AT_ONCE: usize = 32;
 const EVENTS: usize = 64;
 const ROUNDS: usize = 8;

@@ -221,6 +221,8 @@ listen() {
     mkfifo "$WORK/frames"
     while IFS= read -r line; do
         case $line in
+            'event: close') printf '  the server closes: ' ;;
+            'data: '*) printf '%s\n' "${line#data: }" ;;
             data:*) printf '  %s\n' "${line#data:}" ;;
         esac
     done <"$WORK/frames" &

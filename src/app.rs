@@ -18,8 +18,8 @@ use crate::admin::{self, AdminState, Metrics, MetricsError};
 use crate::config::Config;
 use crate::delivery::Ending;
 use crate::front::Front;
-use crate::front::half::StreamsHalf;
 use crate::front::listener::{ListenError, Listener};
+use crate::front::streaming::Streaming;
 use crate::lifecycle::{Reload, Shutdown, Signals, Tasks};
 use crate::proxy::{Forwarder, ProxyError};
 
@@ -69,7 +69,7 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let metrics = Metrics::install()?;
     let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
     let streams = match &config.streams {
-        Some(streams) => Some(rooms::streams(&config, streams, &tasks).await?),
+        Some(streams) => Some(rooms::streams(&config, streams, &tasks, shutdown.clone()).await?),
         None => None,
     };
     let front = Arc::new(Front {
@@ -130,12 +130,7 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
 }
 
 /// Sessions are told and given time to say goodbye; requests finish; then the end, whoever is left.
-async fn drain(
-    config: &Config,
-    streams: Option<&StreamsHalf>,
-    serving: &Tasks,
-    shutdown: &Shutdown,
-) {
+async fn drain(config: &Config, streams: Option<&Streaming>, serving: &Tasks, shutdown: &Shutdown) {
     if let Some(streams) = streams {
         streams.end_all(Ending::Draining);
     }
@@ -166,7 +161,7 @@ async fn admin_listener(config: &Config) -> Result<Option<TcpListener>, StartErr
 
 fn admin_state(
     metrics: Metrics,
-    streams: Option<Arc<StreamsHalf>>,
+    streams: Option<Arc<Streaming>>,
     shutdown: Shutdown,
     upstream_is_up: Arc<AtomicBool>,
 ) -> AdminState {

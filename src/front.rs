@@ -11,13 +11,13 @@ pub mod admission;
 pub mod describe;
 pub mod feeds;
 pub mod freshness;
-pub mod half;
 pub mod listener;
 pub mod live;
 pub mod metadata;
 pub mod parameters;
 pub mod refusal;
 pub mod route;
+pub mod streaming;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +28,10 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::front::half::StreamsHalf;
 use crate::front::listener::{Answer, ConnectionInfo, Service};
 use crate::front::refusal::preflight;
 use crate::front::route::{Address, Asks, asks};
+use crate::front::streaming::Streaming;
 use crate::proxy::Forwarder;
 
 /// The header that names a request across systems.
@@ -45,7 +45,7 @@ pub struct Front {
     /// The way to the upstream.
     pub forwarder: Forwarder,
     /// The streams; `None`: a plain proxy.
-    pub streams: Option<Arc<StreamsHalf>>,
+    pub streams: Option<Arc<Streaming>>,
     /// One line a request and a session.
     pub access_log: bool,
 }
@@ -81,7 +81,7 @@ impl Service for Front {
 impl Front {
     async fn route(
         &self,
-        streams: &Arc<StreamsHalf>,
+        streams: &Arc<Streaming>,
         request: Request<Incoming>,
         connection: &ConnectionInfo,
         id: &HeaderValue,
@@ -118,7 +118,7 @@ impl Front {
     /// nothing of it, and we do, is it told what the address wants, in RESTHeart's words.
     async fn forward_stream_address(
         &self,
-        streams: &StreamsHalf,
+        streams: &Streaming,
         request: Request<Incoming>,
         connection: &ConnectionInfo,
         address: &Address,

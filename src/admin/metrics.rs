@@ -69,6 +69,26 @@ fn describe() {
         "sidestream_upstream_requests_total",
         "Forwarded requests, by class of the answer's status."
     );
+    describe_counter!(
+        "sidestream_refusals_total",
+        "Requests for a stream that were refused, by HTTP status."
+    );
+    describe_counter!(
+        "sidestream_events_skipped_total",
+        "Events that a stream could not show or evaluate, skipped for that stream."
+    );
+    describe_counter!(
+        "sidestream_candidates_total",
+        "Groups of sessions asked whether they want an event."
+    );
+    describe_counter!(
+        "sidestream_renderings_total",
+        "Frames rendered; each may go to any number of sessions."
+    );
+    describe_counter!(
+        "sidestream_feed_opens_total",
+        "Change streams opened for feeds: more than now and then means that definitions change, or MongoDB fails."
+    );
     describe_gauge!(
         "sidestream_build_info",
         Unit::Count,

@@ -1,11 +1,14 @@
 //! `sidestream check`: what is wrong in the database, and how each stream is served.
 
+mod diagnosis;
+
 use std::time::Duration;
 
-use crate::app::rooms;
-use crate::config::{Config, Streams, Watch};
-use crate::front::half::StreamsHalf;
-use crate::lifecycle::Tasks;
+use crate::app::check::diagnosis::{NO_REPLICA_SET, diagnose};
+use crate::app::{log, rooms};
+use crate::config::{Config, Streams, UpstreamUrl, Watch};
+use crate::front::streaming::Streaming;
+use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::client::{connect, operation_time};
 use crate::mongo::feed::{Gate as _, Scope};
 use crate::mongo::privileges::{self, Need};
@@ -14,6 +17,8 @@ use crate::proxy::Forwarder;
 
 /// How long the database may take to answer before it counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// What of the log is seen beside the report.
+const LOG_LEVEL: &str = "error";
 
 /// What `sidestream check` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,11 +51,16 @@ pub async fn check(config: &Config) -> CheckReport {
         ok: true,
         ..CheckReport::default()
     };
+    // What the rooms would warn of is said in the report, once; only what is a fault of ours may come between.
+    if let Err(error) = log::set_level(LOG_LEVEL) {
+        tracing::debug!(%error, "the log goes on as configured");
+    }
     report.fine("the configuration is valid");
+    let upstream = address(&config.upstream.url);
     match Forwarder::new(rooms::proxy(&config.upstream)) {
         Ok(forwarder) => match forwarder.probe().await {
-            Ok(()) => report.fine("the upstream takes connections"),
-            Err(error) => report.wrong(format!("upstream.url: {error}")),
+            Ok(()) => report.fine(format!("the upstream takes connections at {upstream}")),
+            Err(error) => report.wrong(format!("upstream.url: {upstream}: {error}")),
         },
         Err(error) => report.wrong(format!("upstream.url: {error}")),
     }
@@ -68,18 +78,12 @@ async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckRep
     };
     match tokio::time::timeout(PATIENCE, operation_time(&client)).await {
         Ok(Ok(_)) => report.fine("MongoDB answers, as a replica set"),
-        Ok(Err(MongoError::NoReplicaSet)) => {
-            report.wrong(
-                "MongoDB runs without a replica set, so it has no change streams. Start mongod with --replSet rs0 and \
-                 run rs.initiate() once in mongosh: one member is enough. Until then streams answer 503; REST goes on",
-            );
-            return;
-        }
-        Ok(Err(error)) => return report.wrong(format!("mongodb.uri: {error}")),
-        Err(_) => return report.wrong("mongodb.uri: MongoDB does not answer"),
+        Ok(Err(MongoError::NoReplicaSet)) => return report.wrong(NO_REPLICA_SET),
+        Ok(Err(error)) => return unusable(streams, &error.to_string(), report).await,
+        Err(_) => return unusable(streams, "MongoDB does not answer", report).await,
     }
     let tasks = Tasks::new();
-    let half = match rooms::streams(config, streams, &tasks).await {
+    let half = match rooms::streams(config, streams, &tasks, Shutdown::new()).await {
         Ok(half) => half,
         Err(error) => return report.wrong(format!("{error}")),
     };
@@ -110,10 +114,33 @@ async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckRep
     }
 }
 
+/// Says why MongoDB cannot be used, as far as it can be found out; else what the driver says.
+async fn unusable(streams: &Streams, error: &str, report: &mut CheckReport) {
+    let reasons = diagnose(streams.mongodb.uri.reveal()).await;
+    for reason in &reasons {
+        report.wrong(format!("mongodb.uri: {reason}"));
+    }
+    if reasons.is_empty() {
+        report.wrong(format!("mongodb.uri: {error}"));
+    }
+}
+
+fn address(upstream: &UpstreamUrl) -> String {
+    match upstream {
+        UpstreamUrl::Http { host, port } | UpstreamUrl::Https { host, port } => {
+            match host.contains(':') {
+                true => format!("[{host}]:{port}"),
+                false => format!("{host}:{port}"),
+            }
+        }
+        UpstreamUrl::Unix { path } => path.display().to_string(),
+    }
+}
+
 async fn check_privileges(
     client: &mongodb::Client,
     streams: &Streams,
-    half: &StreamsHalf,
+    half: &Streaming,
     report: &mut CheckReport,
 ) -> bool {
     let mut needs = Vec::new();
@@ -167,7 +194,7 @@ async fn check_privileges(
 }
 
 /// Says whether revocations hold by order or within a second.
-fn check_order(streams: &Streams, half: &StreamsHalf, report: &mut CheckReport) {
+fn check_order(streams: &Streams, half: &Streaming, report: &mut CheckReport) {
     let rests_on = &half.admission.settings.rests_on;
     let elsewhere: Vec<&str> = half
         .mounts
@@ -188,7 +215,7 @@ fn check_order(streams: &Streams, half: &StreamsHalf, report: &mut CheckReport) 
     }
 }
 
-fn check_definitions(half: &StreamsHalf, report: &mut CheckReport) {
+fn check_definitions(half: &Streaming, report: &mut CheckReport) {
     let described = half.described();
     if described.is_empty() {
         report.note("no stream is defined yet");

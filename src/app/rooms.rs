@@ -16,12 +16,12 @@ use crate::engine::{Engine, EngineSettings, Hub};
 use crate::front::admission::{Admission, AdmissionSettings};
 use crate::front::feeds::{Feeds, FeedsSettings};
 use crate::front::freshness::Freshness;
-use crate::front::half::StreamsHalf;
 use crate::front::listener::ListenerSettings;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
 use crate::front::route::{Mount, Mounts};
-use crate::lifecycle::Tasks;
+use crate::front::streaming::Streaming;
+use crate::lifecycle::{Shutdown, Tasks};
 use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, connect};
 use crate::mongo::feed::FeedSettings;
@@ -68,7 +68,8 @@ pub(super) async fn streams(
     config: &Config,
     streams: &Streams,
     tasks: &Tasks,
-) -> Result<Arc<StreamsHalf>, StartError> {
+    shutdown: Shutdown,
+) -> Result<Arc<Streaming>, StartError> {
     let limits = &config.limits;
     let cursors = limits.feeds + limits.dedicated_cursors + limits.catch_up_cursors;
     let client = connect(
@@ -107,7 +108,7 @@ pub(super) async fn streams(
     let hub = Arc::new(Hub::new(tasks.clone()));
     let engine = EngineSettings {
         dedicated_cursors_max: limits.dedicated_cursors,
-        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_stream,
+        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_collection,
         catch_up_cursors_max: limits.catch_up_cursors,
     };
     let engine = Arc::new(Engine::new(
@@ -150,7 +151,7 @@ pub(super) async fn streams(
         feeds,
         tasks.clone(),
     );
-    Ok(Arc::new(StreamsHalf {
+    Ok(Arc::new(Streaming {
         mounts,
         admission: Admission {
             metadata: Arc::clone(&metadata),
@@ -167,6 +168,7 @@ pub(super) async fn streams(
         },
         websocket: session(streams, streams.settings.ping_interval),
         sse: session(streams, streams.settings.comment_interval),
+        shutdown,
         access_log: config.log.access,
     }))
 }

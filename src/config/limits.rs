@@ -9,14 +9,12 @@ pub struct Limits {
     pub sessions: usize,
     /// Unsent bytes of one session, before it is closed as slow.
     pub outbox: usize,
-    /// Bytes of a message that a client may send on a WebSocket, before it is closed.
-    pub inbound_message: usize,
     /// Bytes of the query parameter `avars`, decoded.
     pub avars: usize,
     /// Cursors in all for pipelines that cannot be evaluated in process.
     pub dedicated_cursors: usize,
-    /// The same, for one stream.
-    pub dedicated_cursors_per_stream: usize,
+    /// The same, for the streams of one collection.
+    pub dedicated_cursors_per_collection: usize,
     /// Cursors in all for clients that resume from before the ring.
     pub catch_up_cursors: usize,
     /// Databases watched at a time.
@@ -38,12 +36,11 @@ impl Limits {
         let limits = Self {
             sessions: section.count("sessions", SESSIONS, 1..=10_000_000),
             outbox: section.size("outbox", OUTBOX, 4 * KIB..=GIB),
-            inbound_message: section.size("inbound_message", INBOUND_MESSAGE, 125..=16 * MIB),
             avars: section.size("avars", AVARS, 2..=256 * KIB),
             dedicated_cursors: section.count("dedicated_cursors", DEDICATED, 0..=10_000),
-            dedicated_cursors_per_stream: section.count(
-                "dedicated_cursors_per_stream",
-                DEDICATED_PER_STREAM,
+            dedicated_cursors_per_collection: section.count(
+                "dedicated_cursors_per_collection",
+                DEDICATED_PER_COLLECTION,
                 0..=10_000,
             ),
             catch_up_cursors: section.count("catch_up_cursors", CATCH_UP, 0..=10_000),
@@ -69,17 +66,14 @@ pub(super) const SESSIONS: usize = 100_000;
 /// About a thousand ordinary events: a train's tunnel, not a phone left in a drawer.
 const OUTBOX: usize = MIB;
 
-/// Clients have nothing to say on a stream; what they send is read and dropped.
-const INBOUND_MESSAGE: usize = 64 * KIB;
-
 /// Far more than variables need, and half of what a head may have.
 const AVARS: usize = 32 * KIB;
 
 /// Each costs mongod a cursor that reads the whole oplog. Few pipelines need one.
 const DEDICATED: usize = 64;
 
-/// One stream cannot take them all.
-const DEDICATED_PER_STREAM: usize = 16;
+/// One collection cannot take them all.
+const DEDICATED_PER_COLLECTION: usize = 16;
 
 /// They are short-lived: others that resume wait for their turn.
 const CATCH_UP: usize = 16;
@@ -102,5 +96,5 @@ const BCRYPT: usize = 2;
 /// More than any honest traffic of first-time users on one instance, and nothing for MongoDB.
 const FINDS: usize = 200;
 
-const _: () = assert!(DEDICATED_PER_STREAM < DEDICATED);
+const _: () = assert!(DEDICATED_PER_COLLECTION < DEDICATED);
 const _: () = assert!(AVARS < OUTBOX);

@@ -481,7 +481,8 @@ fn refused(refused: engine::Refused) -> Refusal {
 fn public(error: &MongoError) -> String {
     match error {
         MongoError::Unreachable(reason) => {
-            tracing::warn!(%reason, "request refused, MongoDB is not reachable");
+            // The feed has warned already; this is once a request.
+            tracing::debug!(%reason, "request refused, MongoDB is not reachable");
             "streams are not available: MongoDB is not reachable".to_owned()
         }
         MongoError::NoReplicaSet => {
@@ -508,3 +509,6 @@ fn bind_refusal(error: &BindError) -> Refusal {
     };
     Refusal::said(status, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::engine::plan::{Served, serve};
-use crate::front::half::StreamsHalf;
+use crate::front::streaming::Streaming;
 use crate::mongo::ResumeToken;
 use crate::mongo::feed::{Feed, State};
 use crate::streams::definition::DefinitionEntry;
@@ -26,7 +26,7 @@ pub struct Described {
     pub reason: Option<String>,
 }
 
-impl StreamsHalf {
+impl Streaming {
     /// Every definition that is known, broken ones too.
     pub fn described(&self) -> Vec<Described> {
         let catalog = self.metadata().catalog();
@@ -106,7 +106,7 @@ fn describe_feed(feed: &Feed) -> Value {
     json!({
         "scope": feed.scope().to_string(), "state": state, "reason": reason,
         "position": position.as_ref().map(ResumeToken::as_str),
-        "seconds_behind_clock": idle, "ring_bytes": feed.ring().bytes(),
+        "position_age_seconds": idle, "ring_bytes": feed.ring().bytes(),
     })
 }
 

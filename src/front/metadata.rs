@@ -1,7 +1,8 @@
 //! What the metadata says now: definitions, permissions, users; how it is read, and how a change of it is applied.
 //!
-//! This room is the feeds' [`Gate`]. A change is applied to the mirror it belongs to, the snapshot made from the mirror
-//! is replaced, and every live session is judged anew before the feed goes on.
+//! [`gate`] is what the feeds call.
+
+mod gate;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -13,16 +14,16 @@ use futures_util::future::BoxFuture;
 use mongodb::Client;
 use tokio::time::Instant;
 
-use crate::access::{Access, Unavailable, Users};
+use crate::access::{Access, Problem, Unavailable, Users};
 use crate::delivery::Ending;
 use crate::front::live::{LiveSession, LiveSessions};
 use crate::mongo::client::Clock;
-use crate::mongo::feed::{Change, Feed, Gate, Scope};
+use crate::mongo::feed::Feed;
 use crate::mongo::lookup::{Finds, Lookup};
 use crate::mongo::mirror::{Known, Mirror};
 use crate::mongo::{MongoError, Namespace};
-use crate::streams::catalog::{collection_of, collection_of_id};
-use crate::streams::{Catalog, DefinitionError};
+use crate::streams::catalog::collection_of;
+use crate::streams::{Catalog, CollectionDefinitions, DefinitionError};
 
 /// The collection in which RESTHeart keeps the properties of a database and its collections.
 pub const PROPERTIES: &str = "_properties";
@@ -58,6 +59,8 @@ pub struct Metadata {
     /// When the permissions were last asked for before a refusal, and whether that brought anything new.
     asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
     asks: Mutex<Finds>,
+    /// What of the permissions has been logged as unusable.
+    told: Mutex<Vec<Problem>>,
 }
 
 /// The properties of one database.
@@ -91,7 +94,7 @@ impl Users for MongoUsers {
 }
 
 impl Metadata {
-    /// Builds empty metadata; the feeds fill it through the [`Gate`].
+    /// Builds empty metadata; the feeds fill it through their gate.
     pub fn new(
         client: Client,
         clock: Clock,
@@ -108,6 +111,7 @@ impl Metadata {
             properties: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
             asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
+            told: Mutex::default(),
             client,
             clock,
             settings,
@@ -168,7 +172,7 @@ impl Metadata {
                 .mirror
                 .apply(&Bson::String(id), Some((*document).clone()), as_of)
         {
-            self.catalog.replace(
+            self.define(
                 &namespace.database,
                 &namespace.collection,
                 Some(&document),
@@ -205,7 +209,7 @@ impl Metadata {
             .refresh(&Bson::String(properties_id(&namespace.collection)))
             .await?;
         let document = known.document.as_deref();
-        self.catalog.replace(
+        self.define(
             &namespace.database,
             &namespace.collection,
             document,
@@ -323,14 +327,6 @@ impl Metadata {
         }
     }
 
-    /// Ends the sessions of a collection whose definition is no longer what they were admitted with.
-    fn retire(&self, namespace: &Namespace, time: Timestamp) {
-        self.live.end_where(|session| {
-            let concerned = session.namespace == *namespace && session.definition_as_of < time;
-            concerned.then(|| self.judge_definition(session)).flatten()
-        });
-    }
-
     /// Makes the snapshot of permissions from the mirror.
     fn permit(&self) {
         let Some(mirror) = &self.permissions else {
@@ -340,8 +336,58 @@ impl Metadata {
             .documents()
             .into_iter()
             .map(|(document, _)| (*document).clone());
-        for problem in self.access.replace_permissions(documents) {
+        let problems = self.access.replace_permissions(documents);
+        let mut told = self
+            .told
+            .lock()
+            .expect("invariant: nothing panics under this lock");
+        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
+        }
+        *told = problems;
+    }
+
+    /// Takes over what the properties of a collection say, and logs what in them has just become unusable.
+    fn define(
+        &self,
+        database: &str,
+        collection: &str,
+        properties: Option<&Document>,
+        as_of: Timestamp,
+    ) {
+        let Some(change) = self
+            .catalog
+            .replace(database, collection, properties, as_of)
+        else {
+            return;
+        };
+        let before = change.before.as_ref().map(|entry| &entry.definitions);
+        let now = &change.after.definitions;
+        if let Some(reason) = now
+            .broken()
+            .filter(|_| before.and_then(CollectionDefinitions::broken).is_none())
+        {
+            tracing::warn!(
+                database,
+                collection,
+                reason,
+                "streams of this collection cannot be used"
+            );
+        }
+        for entry in now.entries() {
+            let is_new = before.is_none_or(|before| !before.entries().any(|other| other == entry));
+            if let Err(reason) = entry.definition.as_ref()
+                && is_new
+            {
+                let uri = entry.uri.as_deref().unwrap_or("(without uri)");
+                tracing::warn!(
+                    database,
+                    collection,
+                    uri,
+                    reason,
+                    "stream cannot be used, its neighbours can"
+                );
+            }
         }
     }
 
@@ -353,7 +399,7 @@ impl Metadata {
             .collect();
         for collection in self.catalog.collections(database) {
             if !names.contains(collection.as_str()) {
-                self.catalog.replace(database, &collection, None, as_of);
+                self.define(database, &collection, None, as_of);
             }
         }
         for (document, as_of) in &documents {
@@ -406,192 +452,6 @@ impl Metadata {
         self.users
             .as_ref()
             .is_some_and(|users| users.namespace() == namespace)
-    }
-
-    fn document_changed(
-        &self,
-        namespace: &Namespace,
-        id: &Bson,
-        document: Option<Document>,
-        time: Timestamp,
-    ) {
-        if &*namespace.collection == PROPERTIES {
-            let properties = self.properties(&namespace.database);
-            let Some(collection) = collection_of_id(id) else {
-                return;
-            };
-            let concerned = Namespace::new(namespace.database.clone(), collection);
-            properties
-                .unknown
-                .apply(id.as_str().unwrap_or_default(), document.clone(), time);
-            if properties.mirror.apply(id, document.clone(), time) {
-                self.catalog.replace(
-                    &concerned.database,
-                    &concerned.collection,
-                    document.as_ref(),
-                    time,
-                );
-            }
-            self.retire(&concerned, time);
-        }
-        if let Some(mirror) = &self.permissions
-            && mirror.namespace() == namespace
-        {
-            if mirror.apply(id, document.clone(), time) {
-                self.permit();
-            }
-            self.live
-                .end_where(|session| self.access.recheck(&session.grant));
-        }
-        if let Some(users) = &self.users
-            && users.namespace() == namespace
-            && let Some(name) = users.name_of(id, document.as_ref())
-        {
-            users.apply(&name, document.clone(), time);
-            self.live.end_where(|session| {
-                self.access
-                    .recheck_user(&session.grant, &name, document.as_ref())
-            });
-        }
-    }
-
-    fn collection_changed(&self, namespace: &Namespace, time: Timestamp) {
-        if &*namespace.collection == PROPERTIES {
-            let properties = self.properties(&namespace.database);
-            for id in properties.mirror.clear(time) {
-                let Some(collection) = collection_of_id(&id) else {
-                    continue;
-                };
-                let concerned = Namespace::new(namespace.database.clone(), collection);
-                self.catalog
-                    .replace(&concerned.database, &concerned.collection, None, time);
-                self.retire(&concerned, time);
-            }
-        }
-        if let Some(mirror) = &self.permissions
-            && mirror.namespace() == namespace
-        {
-            mirror.clear(time);
-            self.permit();
-            self.live
-                .end_where(|session| self.access.recheck(&session.grant));
-        }
-        if let Some(users) = &self.users
-            && users.namespace() == namespace
-        {
-            users.forget_all();
-            self.live.end_where(|session| {
-                let name = session
-                    .grant
-                    .principal
-                    .as_ref()
-                    .map(|principal| principal.name.clone());
-                name.and_then(|name| self.access.recheck_user(&session.grant, &name, None))
-            });
-        }
-    }
-}
-
-impl Gate for Metadata {
-    fn changed(&self, change: Change) {
-        match change {
-            Change::Document {
-                namespace,
-                id,
-                document,
-                time,
-            } => {
-                self.document_changed(&namespace, &id, document, time);
-            }
-            Change::Collection { namespace, time } => self.collection_changed(&namespace, time),
-        }
-    }
-
-    fn reload<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<(), MongoError>> {
-        Box::pin(async move {
-            if let Some(mirror) = self
-                .permissions
-                .as_ref()
-                .filter(|mirror| scope.spans(&mirror.namespace().database))
-            {
-                mirror.load().await?;
-                self.permit();
-            }
-            let databases: Vec<Arc<str>> = match scope {
-                Scope::Database(database) => vec![database.clone()],
-                Scope::Deployment => {
-                    let all = self.client.list_database_names().await?;
-                    all.into_iter()
-                        .filter(|name| !RESERVED_DATABASES.contains(&name.as_str()))
-                        .map(Into::into)
-                        .collect()
-                }
-            };
-            for database in databases {
-                let properties = self.properties(&database);
-                let as_of = properties.mirror.load().await?.as_of;
-                self.catalog_all(&database, &properties, as_of);
-                properties.is_loaded.store(true, Ordering::Release);
-            }
-            self.live
-                .end_where(|session| match scope.spans(&session.namespace.database) {
-                    true => self.judge(session),
-                    false => None,
-                });
-            Ok(())
-        })
-    }
-
-    fn watched(&self, scope: &Scope) -> BTreeSet<Namespace> {
-        let mut watched = BTreeSet::new();
-        let databases = self
-            .properties
-            .lock()
-            .expect("invariant: no code panics while it holds this lock");
-        for database in databases.keys().filter(|database| scope.spans(database)) {
-            watched.insert(Namespace::new(database.clone(), PROPERTIES));
-            let collections = self.catalog.collections(database).into_iter();
-            watched
-                .extend(collections.map(|collection| Namespace::new(database.clone(), collection)));
-        }
-        drop(databases);
-        let users = self.users.as_ref().map(|users| users.namespace());
-        let permissions = self.permissions.as_ref().map(Mirror::namespace);
-        let others = users
-            .into_iter()
-            .chain(permissions)
-            .filter(|namespace| scope.spans(&namespace.database));
-        watched.extend(others.cloned());
-        if let Scope::Database(database) = scope {
-            watched.insert(Namespace::new(database.clone(), PROPERTIES));
-        }
-        watched
-    }
-
-    fn is_metadata(&self, namespace: &Namespace) -> bool {
-        &*namespace.collection == PROPERTIES
-            || self.is_permissions(namespace)
-            || self.is_users(namespace)
-    }
-
-    fn live(&self, scope: &Scope, live: bool) {
-        if let Some(users) = self
-            .users
-            .as_ref()
-            .filter(|users| scope.spans(&users.namespace().database))
-        {
-            users.set_watched(live);
-        }
-        let databases = self
-            .properties
-            .lock()
-            .expect("invariant: no code panics while it holds this lock");
-        for (_, properties) in databases
-            .iter()
-            .filter(|(database, _)| scope.spans(database))
-        {
-            properties.unknown.set_watched(live);
-        }
     }
 }
 

@@ -76,12 +76,22 @@ pub fn variable_refusal(error: &VariableError) -> Refusal {
 }
 
 fn document(query: &[(String, String)], name: &str) -> Result<(), Refusal> {
-    match value(query, name) {
-        Some(text) if !matches!(shell::parse(text), Ok(Bson::Document(_))) => Err(bad(format!(
-            "illegal {name} parameter, it is not a json object: {text}"
-        ))),
-        _ => Ok(()),
-    }
+    let Some(text) = value(query, name) else {
+        return Ok(());
+    };
+    let reason = match shell::parse(text) {
+        Ok(Bson::Document(_)) => return Ok(()),
+        Ok(_) => "it is not a json object".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Refusal::Said {
+        status: StatusCode::BAD_REQUEST,
+        message: format!("illegal {name} parameter: {text}, {reason}"),
+        exception: Some((
+            "org.bson.json.JsonParseException".to_owned(),
+            "invalid json".to_owned(),
+        )),
+    })
 }
 
 fn bad(message: impl Into<String>) -> Refusal {

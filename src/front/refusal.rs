@@ -179,3 +179,6 @@ const ALLOWED_HEADERS: HeaderValue =
 const FAILED: &str = "Error handling the request, see log for more information";
 /// MongoDB is usually back before that.
 const RETRY_AFTER_SECONDS: &str = "2";
+
+#[cfg(test)]
+mod tests;

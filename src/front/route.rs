@@ -72,3 +72,6 @@ pub fn accepted_coding(headers: &HeaderMap) -> ContentCoding {
         (false, false) => ContentCoding::Identity,
     }
 }
+
+#[cfg(test)]
+mod tests;

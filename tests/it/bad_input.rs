@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{Client, Request};
 use crate::support::sidestream::Sidestream;
-use crate::support::stack::{ADMIN, Stack, config};
+use crate::support::stack::{self, ADMIN, Stack, config};
 use crate::support::upstream::Echo;
 use crate::support::{ReplicaSet, mongo_uri};
 
@@ -43,8 +43,12 @@ async fn mongodb_without_a_replica_set_stops_streams_only_and_check_says_what_to
     let server = ReplicaSet::standalone().await;
     let answer = streams_unavailable(&server.uri).await;
     assert!(answer.contains("replica set"), "{answer}");
-    let checked = check(&server.uri).await;
-    assert!(checked.contains("replica set"), "{checked}");
+    // A connection string that names a set finds no server that fits: then check asks the server itself.
+    let named = format!("{}?replicaSet=rs0", server.uri);
+    for uri in [server.uri.as_str(), &named] {
+        let checked = check(uri).await;
+        assert!(checked.contains("rs.initiate()"), "{uri}: {checked}");
+    }
 }
 
 #[tokio::test]
@@ -261,18 +265,8 @@ async fn check(uri: &str) -> String {
     String::from_utf8(said).expect("it speaks UTF-8")
 }
 
-/// Stores a collection's properties as they are, and the collection itself.
-async fn define(stack: &Stack, collection: &str, mut properties: Document) {
-    let database = stack.database().await;
-    let id = format!("_properties.{collection}");
-    properties.insert("_id", &id);
-    let stored = database.collection::<Document>("_properties");
-    let stored = stored
-        .replace_one(doc! { "_id": id }, properties)
-        .upsert(true);
-    stored.await.expect("the primary takes writes");
-    // It may exist already.
-    drop(database.create_collection(collection).await);
+async fn define(stack: &Stack, collection: &str, properties: Document) {
+    stack::define(&stack.database().await, collection, properties).await;
 }
 
 /// Returns the sum of the metric's values with this label.

@@ -6,13 +6,14 @@ use mongodb::Collection;
 use mongodb::options::WriteConcern;
 
 use crate::support::client::Request;
-use crate::support::stack::{ADMIN, Stack};
+use crate::support::stack::{ADMIN, Stack, clear};
 use crate::support::{ReplicaSet, client_of};
 
 #[tokio::test]
 async fn write_at_once_on_the_101_is_received() {
     let stack = Stack::shared().await;
     in_lanes("fresh_first", |lane, rounds| async move {
+        clear(&stack.database().await, &lane).await;
         define(stack, &lane, ALL).await;
         let collection = collection(stack, &lane).await;
         for round in rounds {
@@ -29,6 +30,7 @@ async fn write_at_once_on_the_101_is_received() {
 async fn nothing_from_before_arrives_and_nobody_is_closed() {
     let stack = Stack::shared().await;
     in_lanes("fresh_before", |lane, rounds| async move {
+        clear(&stack.database().await, &lane).await;
         define(stack, &lane, ALL).await;
         let collection = collection(stack, &lane).await;
         let database = stack.database().await;
@@ -124,6 +126,7 @@ async fn hundred_clients_with_different_values_cost_one_cursor() {
 
 /// 200 times: another definition, and a session on it that hears what only the new one lets through.
 async fn put_and_connect(stack: &Stack, lane: String, rounds: std::ops::Range<i32>) {
+    clear(&stack.database().await, &lane).await;
     let collection = collection(stack, &lane).await;
     for round in rounds {
         let stream =

@@ -7,9 +7,10 @@ mod database;
 mod replay;
 mod tests;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::support::stack::Stack;
 use case::{Case, cases};
@@ -47,8 +48,11 @@ async fn every_recorded_case_is_answered_as_recorded() {
 /// Runs a case and returns what is wrong with its answers.
 async fn replay(replayer: &Replayer, case: &Case) -> Option<String> {
     let host = replayer.target.to_string();
-    let wrong = match tokio::time::timeout(CASE_WAIT, replayer.run(case)).await {
-        Ok(got) => differences(case, &got, &host),
+    // One case that cannot be played must not hide what the others say.
+    let run = AssertUnwindSafe(replayer.run(case)).catch_unwind();
+    let wrong = match tokio::time::timeout(CASE_WAIT, run).await {
+        Ok(Ok(got)) => differences(case, &got, &host),
+        Ok(Err(_)) => vec!["panicked: see above".to_owned()],
         Err(_) => vec![format!("not finished after {CASE_WAIT:?}")],
     };
     (!wrong.is_empty()).then(|| format!("{}\n    {}", case.title, wrong.join("\n    ")))

@@ -1,10 +1,10 @@
 //! The two halves do not fall together, and neither falls without a word.
 
-use bson::{Document, doc};
+use bson::doc;
 
 use crate::support::client::{Client, Kind, Request};
 use crate::support::sidestream::Sidestream;
-use crate::support::stack::{ADMIN, DATABASE, Stack, add_admin, config};
+use crate::support::stack::{self, ADMIN, DATABASE, Stack, add_admin, config};
 use crate::support::upstream::Echo;
 use crate::support::{ReplicaSet, client_of, mongo_client, mongo_uri};
 
@@ -130,15 +130,8 @@ async fn admin(sidestream: &Sidestream, path: &str) -> Client {
 }
 
 async fn define(database: &mongodb::Database, collection: &str) {
-    let properties = database.collection::<Document>("_properties");
-    let id = format!("_properties.{collection}");
-    let streams = doc! { "_id": &id, "streams": [{ "uri": "all", "stages": [] }] };
-    let stored = properties
-        .replace_one(doc! { "_id": id }, streams)
-        .upsert(true);
-    stored.await.expect("the primary takes writes");
-    // A stream of a collection that does not exist is 404.
-    drop(database.create_collection(collection).await);
+    let streams = doc! { "streams": [{ "uri": "all", "stages": [] }] };
+    stack::define(database, collection, streams).await;
 }
 
 // Port 1 is nobody's on loopback: a connection is refused at once.

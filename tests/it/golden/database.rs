@@ -46,6 +46,13 @@ pub(crate) async fn set_up(mongo: &Client, case: &Case) {
             .await;
         }
     }
+    for namespace in touched(case) {
+        let (database, collection) = split(namespace);
+        if setup.field(namespace).is_none() && !METADATA.contains(&collection) {
+            let drop = command("drop", collection, []);
+            run(mongo, database, &drop, None, &[NO_NAMESPACE]).await;
+        }
+    }
     for namespace in case.steps("absent") {
         let namespace = namespace.text().expect("it is a namespace");
         let (database, collection) = split(namespace);
@@ -70,6 +77,25 @@ pub(crate) async fn set_up(mongo: &Client, case: &Case) {
                 .expect("the primary takes writes");
         }
     }
+}
+
+/// The collections that a case's steps write to, whether its setup speaks of them or not: an earlier run may have left them.
+fn touched(case: &Case) -> Vec<&str> {
+    fn namespaces<'a>(steps: &'a [Json], found: &mut Vec<&'a str>) {
+        for step in steps {
+            found.extend(
+                ["ns", "to"]
+                    .iter()
+                    .filter_map(|key| step.field(key)?.text()),
+            );
+            namespaces(step.field("ops").map_or(&[], Json::elements), found);
+        }
+    }
+    let mut found = Vec::new();
+    namespaces(case.steps("first"), &mut found);
+    namespaces(case.steps("then"), &mut found);
+    found.retain(|namespace| namespace.contains('.'));
+    found
 }
 
 /// Does one step. Writes are acknowledged by the majority, as all that a change stream delivers is.

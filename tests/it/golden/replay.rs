@@ -9,7 +9,7 @@ use bson::{Document, doc};
 
 use super::case::Case;
 use super::database::{act, set_up};
-use crate::support::client::{Client, Close, Frame, Kind, Request, SILENCE};
+use crate::support::client::{Client, Close, Frame, Kind, Received, Request, SILENCE};
 use crate::support::json::Json;
 use crate::support::stack::{ADMIN, DATABASE, Stack};
 
@@ -88,6 +88,7 @@ impl Replayer {
             clients: BTreeMap::new(),
             taken: BTreeMap::new(),
             statuses: Vec::new(),
+            looks_up: false,
         };
         for step in case.steps("first") {
             run.step(step).await;
@@ -115,6 +116,8 @@ struct Run<'a> {
     /// The ids remembered by `take`.
     taken: BTreeMap<String, String>,
     statuses: Vec<Json>,
+    /// Whether the last step was one whose document MongoDB looks up.
+    looks_up: bool,
 }
 
 impl Run<'_> {
@@ -135,7 +138,33 @@ impl Run<'_> {
                 let client = self.open(step).await;
                 self.statuses.push(status(&client));
             }
-            _ => act(&self.replayer.mongo, step).await,
+            kind => {
+                if std::mem::replace(&mut self.looks_up, UPDATES.contains(&kind)) {
+                    self.await_lookup(kind).await;
+                }
+                act(&self.replayer.mongo, step).await;
+            }
+        }
+    }
+
+    /// MongoDB looks an updated document up when the cursor reads the event: what the next step does must not be seen there.
+    async fn await_lookup(&self, next: &str) {
+        self.replayer.pass_barrier().await;
+        // A cursor of the stream's own is not in the barrier's order: its frames tell how far it is.
+        let Some(main) = self
+            .clients
+            .get(MAIN)
+            .filter(|_| next.starts_with("delete"))
+        else {
+            return;
+        };
+        let wanted = ["frames", "sse"].map(|key| self.case.steps(key));
+        let is_delete = |frame: &Json| frame.to_string().contains(r#"\"delete\""#);
+        if let Some(count) = wanted.concat().iter().position(is_delete) {
+            let there = |received: &Received| {
+                received.ended || received.frames.len() + received.events.len() >= count
+            };
+            main.wait(self.replayer.patience, there).await;
         }
     }
 
@@ -400,11 +429,12 @@ fn unhex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
+const UPDATES: [&str; 3] = ["updateOne", "updateMany", "replaceOne"];
 const MAIN: &str = "main";
 const MARKS: &str = "harness_marks";
 const BARRIER_WAIT: Duration = Duration::from_secs(10);
 
-/// The headers that carry meaning. `x-powered-by`, `origin` and `sec-websocket-location` are RESTHeart's own colour.
+/// The headers that carry meaning.
 const HEADERS: [&str; 25] = [
     "content-type",
     "connection",

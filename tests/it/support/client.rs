@@ -270,11 +270,21 @@ impl Client {
         })
     }
 
-    /// Listens until nothing has come for `silence`.
+    /// Listens until no message and no end has come for `silence`. Pings and comments are no messages.
     pub(crate) async fn quiet(&self, silence: Duration) {
-        let mut changed = self.changed.clone();
-        changed.borrow_and_update();
-        while let Ok(Ok(())) = timeout(silence, changed.changed()).await {}
+        let heard = |received: &Received| {
+            let messages = received.frames.len() + received.events.len() + received.pongs.len();
+            (messages, received.close.is_some(), received.ended)
+        };
+        loop {
+            let before = self.look(heard);
+            if !self
+                .wait(silence, |received| heard(received) != before)
+                .await
+            {
+                return;
+            }
+        }
     }
 
     /// Asserts that the session is open and has no message that was not taken, and gets none for `SILENCE`.

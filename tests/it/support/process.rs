@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -185,8 +186,9 @@ fn collect(pipes: [Box<dyn Read + Send>; 2]) -> Log {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let (tell, seen) = watch::channel((0, false));
     let tell = Arc::new(tell);
+    let open = Arc::new(AtomicUsize::new(pipes.len()));
     for pipe in pipes {
-        let (lines, tell) = (Arc::clone(&lines), Arc::clone(&tell));
+        let (lines, tell, open) = (Arc::clone(&lines), Arc::clone(&tell), Arc::clone(&open));
         std::thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
@@ -196,7 +198,7 @@ fn collect(pipes: [Box<dyn Read + Send>; 2]) -> Log {
                 lines.lock().expect("no reader panics").push(text);
                 tell.send_modify(|(count, _)| *count += 1);
             }
-            if Arc::strong_count(&tell) == 1 {
+            if open.fetch_sub(1, Ordering::AcqRel) == 1 {
                 tell.send_modify(|(_, ended)| *ended = true);
             }
         });

@@ -124,11 +124,10 @@ key = "0123456789abcdef0123456789abcdef"
     )
 }
 
-/// Stores the user `admin`. bcrypt's lowest cost: what is tested is whether it is right, not how long it takes.
+/// Stores the user `admin`, always with the same hash: to store it again changes nothing, and so ends no live session.
 pub(crate) async fn add_admin(database: &Database) {
     let users = database.collection::<Document>("users");
-    let hash = bcrypt::hash("secret", BCRYPT_COST).expect("the cost is allowed");
-    let admin = doc! { "_id": "admin", "password": hash, "roles": ["admin"] };
+    let admin = doc! { "_id": "admin", "password": ADMIN_HASH, "roles": ["admin"] };
     let stored = users
         .replace_one(doc! { "_id": "admin" }, admin)
         .upsert(true)
@@ -136,8 +135,32 @@ pub(crate) async fn add_admin(database: &Database) {
     stored.expect("the primary takes writes");
 }
 
+/// Removes a collection and what is known of it: an earlier run over the same server may have left it.
+pub(crate) async fn clear(database: &Database, collection: &str) {
+    let properties = database.collection::<Document>("_properties");
+    let own = doc! { "_id": format!("_properties.{collection}") };
+    properties
+        .delete_one(own)
+        .await
+        .expect("the primary takes writes");
+    let dropped = database.collection::<Document>(collection).drop().await;
+    dropped.expect("the primary takes writes");
+}
+
+/// Stores a collection's properties as they are, and the collection itself, empty.
+pub(crate) async fn define(database: &Database, collection: &str, mut properties: Document) {
+    clear(database, collection).await;
+    properties.insert("_id", format!("_properties.{collection}"));
+    let stored = database.collection::<Document>("_properties");
+    stored.insert_one(properties).await.expect("it was removed");
+    // A stream of a collection that does not exist is 404.
+    let created = database.create_collection(collection).await;
+    created.expect("it was removed");
+}
+
 /// The credentials of the user whose role may do everything.
 pub(crate) const ADMIN: &str = "admin:secret";
 /// The database that the mount `/` shows.
 pub(crate) const DATABASE: &str = "restheart";
-const BCRYPT_COST: u32 = 4;
+/// The password of [`ADMIN`] at bcrypt's lowest cost: what is tested is whether it is right, not how long it takes.
+const ADMIN_HASH: &str = "$2b$04$t72vi1XkDdAKopbiun1Yw.dx60P2RyIjOMN7EsGcImFJIvMMfhAPS";

@@ -1,3 +1,5 @@
+//! Which headers cross, and which are added.
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Intent, for_client, for_upstream, intent};

@@ -19,6 +19,7 @@ use crate::front::metadata::Metadata;
 use crate::front::parameters::value;
 use crate::front::refusal::Refusal;
 use crate::front::route::{Address, Asks, Mounts, accepted_coding};
+use crate::lifecycle::Shutdown;
 use crate::mongo::Namespace;
 use crate::mongo::feed::State;
 use crate::proxy::ProxyBody;
@@ -27,7 +28,7 @@ use crate::wire::JsonMode;
 
 /// Everything that serves streams.
 #[derive(Debug)]
-pub struct StreamsHalf {
+pub struct Streaming {
     /// What is mounted where.
     pub mounts: Mounts,
     /// From a head to a subscribed session.
@@ -38,11 +39,13 @@ pub struct StreamsHalf {
     pub websocket: SessionSettings,
     /// Intervals of SSE sessions.
     pub sse: SessionSettings,
+    /// Whether the process drains: then nobody is admitted any more.
+    pub shutdown: Shutdown,
     /// One line a session.
     pub access_log: bool,
 }
 
-impl StreamsHalf {
+impl Streaming {
     /// Where a request leads, if it leads below a mount.
     pub fn address<B>(&self, request: &Request<B>) -> Option<Address> {
         let host = request
@@ -101,10 +104,21 @@ impl StreamsHalf {
     ) -> Answer {
         let headers = head.headers.clone();
         let mode = JsonMode::from_parameter(value(&head.query, "jsonMode"));
-        if !is_encoded(&head.raw_path) {
+        let is_legible = is_encoded(&head.raw_path)
+            && is_encoded(&head.query_string)
+            && head.query.len() <= PARAMETERS_MAX;
+        if !is_legible {
             return Answer::Http(Refusal::Target.answer(&headers, mode));
         }
-        match self.admission.admit(head, address, asks).await {
+        let admitted = self.admission.admit(head, address, asks).await;
+        // Looked at after the session is registered: whoever drains ends what is registered, we refuse the rest.
+        let admitted = admitted.and_then(|admitted| match self.shutdown.is_draining() {
+            false => Ok(admitted),
+            true => Err(Refusal::Unavailable {
+                reason: "shutting down".to_owned(),
+            }),
+        });
+        match admitted {
             Ok(admitted) => self.open(admitted, &headers, id),
             Err(refusal) => {
                 let status = refusal.status().as_u16().to_string();
@@ -209,9 +223,12 @@ impl StreamsHalf {
     }
 }
 
-/// Whether every `%` in a path stands before two hexadecimal digits.
-fn is_encoded(raw_path: &str) -> bool {
-    raw_path.split('%').skip(1).all(|rest| {
+/// Query parameters of a request for a stream; more are refused, as by RESTHeart.
+const PARAMETERS_MAX: usize = 1000;
+
+/// Whether every `%` in a path or a query stands before two hexadecimal digits.
+fn is_encoded(raw: &str) -> bool {
+    raw.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes();
         digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
     })
@@ -272,3 +289,6 @@ fn head(status: &str, request: &HeaderMap, id: &HeaderValue, fields: &[(&str, &s
     head.extend_from_slice(b"\r\n");
     Bytes::from(head)
 }
+
+#[cfg(test)]
+mod tests;

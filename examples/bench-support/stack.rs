@@ -1,0 +1,278 @@
+//! What the benchmarks that measure the real binary start: MongoDB, Sidestream, a stream and a user.
+
+use std::{
+    error::Error,
+    fs,
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bson::{Document, doc};
+use mongodb::Client;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// A MongoDB: the one that `SIDESTREAM_TEST_MONGODB_URI` names, or one of our own, ended with this handle.
+pub(crate) struct Mongod {
+    pub(crate) uri: String,
+    /// Its version, and the interval that bounds the latency of writes without majority.
+    pub(crate) title: String,
+    _process: Option<Ended>,
+    _directory: Option<TempDir>,
+}
+
+impl Mongod {
+    pub(crate) async fn start() -> Outcome<Self> {
+        let (uri, process, directory) = match std::env::var("SIDESTREAM_TEST_MONGODB_URI") {
+            Ok(uri) => (uri, None, None),
+            Err(_) => {
+                let (uri, process, directory) = launch().await?;
+                (uri, Some(process), Some(directory))
+            }
+        };
+        let admin = Client::with_uri_str(&uri).await?.database("admin");
+        let version = admin.run_command(doc! { "buildInfo": 1 }).await?;
+        let version = version.get_str("version")?;
+        let journal = admin
+            .run_command(doc! { "getParameter": 1, "journalCommitInterval": 1 })
+            .await
+            .ok()
+            .and_then(|answer| answer.get_i32("journalCommitInterval").ok());
+        let journal = journal.map_or("not told".to_owned(), |ms| format!("{ms} ms"));
+        Ok(Self {
+            uri,
+            title: format!("MongoDB {version}, journalCommitInterval {journal}"),
+            _process: process,
+            _directory: directory,
+        })
+    }
+}
+
+/// A child process that is ended when this handle is dropped.
+pub(crate) struct Ended(pub(crate) Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself; its files, if any, are temporary.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn launch() -> Outcome<(String, Ended, TempDir)> {
+    let binary = mongod_binary()?;
+    let directory = tempfile::tempdir()?;
+    let log = directory.path().join("log");
+    // Of our own choice, and free a moment ago: mongod cannot tell us one of its choice.
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let child = Command::new(binary)
+        .args([
+            "--replSet",
+            "rs0",
+            "--bind_ip",
+            "127.0.0.1",
+            "--nounixsocket",
+        ])
+        .args([
+            "--wiredTigerCacheSizeGB",
+            "0.25",
+            "--port",
+            &port.to_string(),
+        ])
+        .arg("--dbpath")
+        .arg(directory.path())
+        .arg("--logpath")
+        .arg(&log)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut process = Ended(child);
+    let member = format!("127.0.0.1:{port}");
+    let direct = format!("mongodb://{member}/?directConnection=true");
+    let admin = Client::with_uri_str(direct).await?.database("admin");
+    let members = vec![doc! { "_id": 0, "host": &member }];
+    if let Err(error) = admin
+        .run_command(doc! { "replSetInitiate": { "_id": "rs0", "members": members } })
+        .await
+    {
+        let state = process.0.try_wait()?;
+        return Err(format!("mongod is no replica set ({state:?}): {error}").into());
+    }
+    let until = Instant::now() + MONGOD_WAIT;
+    while !admin
+        .run_command(doc! { "hello": 1 })
+        .await?
+        .get_bool("isWritablePrimary")?
+    {
+        if Instant::now() > until {
+            return Err("mongod does not become primary".into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok((
+        format!("mongodb://{member}/?replicaSet=rs0"),
+        process,
+        directory,
+    ))
+}
+
+/// As `scripts/mongod.sh` finds it, but that nothing is fetched here.
+fn mongod_binary() -> Outcome<PathBuf> {
+    let named = std::env::var_os("MONGOD").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|directory| directory.join("mongod"));
+    let target = build_directory()?
+        .parent()
+        .ok_or("no target directory")?
+        .to_owned();
+    let candidates = named
+        .into_iter()
+        .chain(on_path)
+        .chain([target.join("mongod/mongod")]);
+    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        "no mongod: set SIDESTREAM_TEST_MONGODB_URI or MONGOD, put it on the PATH, or run tests/run.sh, which fetches it".into()
+    })
+}
+
+/// `target/release`, in which `examples` lies beside the binary.
+fn build_directory() -> Outcome<PathBuf> {
+    let own = std::env::current_exe()?;
+    let directory = own
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("no build directory")?;
+    Ok(directory.to_owned())
+}
+
+/// The real binary, with a configuration of its own, over the stream `messages/_streams/all`.
+pub(crate) struct Sidestream {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
+    _process: Ended,
+    _directory: TempDir,
+}
+
+impl Sidestream {
+    /// Stores the stream and the user in a fresh `database`, and starts it.
+    pub(crate) async fn start(mongo: &Client, uri: &str, database: &str) -> Outcome<Self> {
+        store(mongo, database).await?;
+        let binary = build_directory()?.join("sidestream");
+        if !binary.is_file() {
+            return Err("build it first: cargo build --release --bin sidestream".into());
+        }
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("sidestream.toml");
+        // Nobody listens on port 1: the streams half works without the upstream.
+        let config = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n\
+             [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n\
+             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n"
+        );
+        fs::write(&file, config)?;
+        let mut child = Command::new(binary)
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (pid, stderr) = (child.id(), child.stderr.take());
+        let process = Ended(child);
+        let mut lines = BufReader::new(stderr.ok_or("no stderr")?).lines();
+        let mut told = String::new();
+        let address = loop {
+            let Some(line) = lines.next() else {
+                return Err(format!("sidestream has ended:\n{told}").into());
+            };
+            let line = line?;
+            if let Some(address) = listening(&line) {
+                break address;
+            }
+            told = told + &line + "\n";
+        };
+        // A full pipe would block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self {
+            address,
+            pid,
+            _process: process,
+            _directory: directory,
+        })
+    }
+}
+
+async fn store(mongo: &Client, database: &str) -> Outcome<()> {
+    let database = mongo.database(database);
+    database.drop().await?;
+    database.create_collection(COLLECTION).await?;
+    let password = bcrypt::hash("secret", 4)?;
+    let admin = doc! { "_id": "admin", "password": password, "roles": ["admin"] };
+    database
+        .collection::<Document>("users")
+        .insert_one(admin)
+        .await?;
+    let either = doc! { "_$or": [{ "operationType": "insert" }, { "operationType": "update" }] };
+    let stream = doc! { "uri": "all", "stages": [{ "_$match": either }] };
+    let properties = doc! { "_id": format!("_properties.{COLLECTION}"), "streams": [stream] };
+    database
+        .collection::<Document>("_properties")
+        .insert_one(properties)
+        .await?;
+    Ok(())
+}
+
+fn listening(line: &str) -> Option<SocketAddr> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields").unwrap_or(&line);
+    let is_it = fields["message"] == "listening" && fields["listener"] == "public";
+    fields["address"].as_str().filter(|_| is_it)?.parse().ok()
+}
+
+/// Opens a WebSocket on the stream; what the server said behind its head is returned too.
+pub(crate) async fn open_websocket(address: SocketAddr) -> Outcome<(TcpStream, Vec<u8>)> {
+    let mut socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let credentials = STANDARD.encode("admin:secret");
+    let request = format!(
+        "GET /{COLLECTION}/_streams/all HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {credentials}\r\n\
+         Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await?;
+    let mut head = Vec::new();
+    loop {
+        if socket.read_buf(&mut head).await? == 0 {
+            return Err(format!("closed: {}", String::from_utf8_lossy(&head)).into());
+        }
+        if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
+            let early = head.split_off(end + 4);
+            return match head.starts_with(b"HTTP/1.1 101 ") {
+                true => Ok((socket, early)),
+                false => Err(String::from_utf8_lossy(&head).into_owned().into()),
+            };
+        }
+    }
+}
+
+/// The processor's name, as the kernel tells it.
+pub(crate) fn processor() -> String {
+    let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = all.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = model.map_or("unknown processor", |name| {
+        name.trim_start_matches([' ', '\t', ':'])
+    });
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cpus} x {name}, Linux {}", kernel.trim())
+}
+
+pub(crate) const COLLECTION: &str = "messages";
+const MONGOD_WAIT: Duration = Duration::from_secs(30);
