@@ -15,6 +15,8 @@ mod fanout;
 mod hub;
 pub mod index;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
@@ -26,7 +28,7 @@ use tokio::sync::Notify;
 pub use hub::Hub;
 pub use plan::{Framing, Plan, Served, Wanted};
 
-use crate::delivery::Outbox;
+use crate::delivery::{Ending, Outbox};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::Feed;
 use crate::mongo::{MongoError, ResumeToken};
@@ -135,22 +137,30 @@ impl Engine {
         from: From,
         outbox: Outbox,
     ) -> Result<Subscription, Refused> {
+        // An event that happened is not behind the operation time: an id of a future, as after a restored backup.
+        if from
+            .resume
+            .as_ref()
+            .is_some_and(|token| token.time() > from.floor)
+        {
+            return Err(Refused::HistoryLost);
+        }
         if !plan.is_shared() {
             self.dedicated
                 .subscribe(feed, &plan, &from, &outbox)
                 .await?;
-            return Ok(self.hub.join(plan, from, outbox, None).await);
+            return Ok(self.join(feed, plan, from, outbox).await);
         }
         let Some(token) = from.resume.clone() else {
-            return Ok(self.hub.join(plan, from, outbox, None).await);
+            return Ok(self.join(feed, plan, from, outbox).await);
         };
-        if let Some(events) = feed.ring().since(&token, &plan.wanted.namespace)
-            && catch_up::fits(&events, &outbox)
+        let again = (Arc::clone(feed.ring()), token.clone());
+        if let Some(subscription) = self
+            .hub
+            .rejoin(plan.clone(), from.clone(), outbox.clone(), again)
+            .await
         {
-            return Ok(self
-                .hub
-                .join(plan, from, outbox, Some(Arc::clone(feed)))
-                .await);
+            return Ok(subscription);
         }
         let catch_up = catch_up::CatchUp {
             client: self.client.clone(),
@@ -162,6 +172,16 @@ impl Engine {
             outbox,
         };
         catch_up.start(token, &self.tasks).await
+    }
+
+    async fn join(&self, feed: &Arc<Feed>, plan: Plan, from: From, outbox: Outbox) -> Subscription {
+        let (floor, ended) = (from.floor, outbox.clone());
+        let subscription = self.hub.join(plan, from, outbox).await;
+        // A gap that was told before the session was a member is its concern too, if it lies behind its floor.
+        if !feed.is_whole_since(floor) {
+            ended.end(Ending::HistoryLost);
+        }
+        subscription
     }
 
     /// How many dedicated cursors are open.

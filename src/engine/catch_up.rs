@@ -11,13 +11,15 @@ use crate::delivery::{Ending, Outbox};
 use crate::engine::worker::replay_one;
 use crate::engine::{From, Hub, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
-use crate::mongo::feed::{Feed, Reading, Scope, Start, Step, Tail, open};
+use crate::mongo::feed::{CODE_TOO_LARGE, Feed, Reading, Start, Step, Tail, open};
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
 /// How long a client that comes back waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a catch-up cursor waits for events that are not there: its token moves when that ends.
 const AWAIT_MAX: Duration = Duration::from_millis(100);
+/// `Unauthorized`.
+const CODE_UNAUTHORIZED: i32 = 13;
 /// A frame is about as large as its event twice; what waits stays below half of the outbox's bound.
 const BYTES_PER_EVENT_BYTE: usize = 4;
 
@@ -67,14 +69,22 @@ impl CatchUp {
         tasks.spawn("engine.catch_up", async move {
             let outbox = self.outbox.clone();
             match self.run(past).await {
-                Ok(subscription) => {
+                Ok(None) => (),
+                Ok(Some(subscription)) => {
                     if let Some(worker) = subscription.departures.get() {
                         // The session's own guard speaks to the worker from now on.
                         drop(told.set(Arc::clone(worker)));
                     }
                     // If the session ended before it was told, this one speaks for it: dropping it notices.
                 }
-                Err(MongoError::HistoryLost(_)) => outbox.end(Ending::HistoryLost),
+                // An event that is too large to be sent is as lost as one that history has forgotten.
+                Err(
+                    MongoError::HistoryLost(_)
+                    | MongoError::Refused {
+                        code: CODE_TOO_LARGE,
+                        ..
+                    },
+                ) => outbox.end(Ending::HistoryLost),
                 Err(error) => {
                     tracing::warn!(%error, "catch-up failed, the client comes again");
                     outbox.end(Ending::OurFault);
@@ -85,29 +95,35 @@ impl CatchUp {
         Ok(Subscription { departures })
     }
 
-    async fn run(mut self, mut past: Past) -> Result<Subscription, MongoError> {
+    /// Returns the membership, or nothing if the session ended meanwhile.
+    async fn run(self, mut past: Past) -> Result<Option<Subscription>, MongoError> {
         let mut text = String::new();
         loop {
             if self.outbox.is_abandoned() || self.outbox.ended().is_some() {
-                break;
+                return Ok(None);
             }
-            let (events, is_last) = past.next(&self.client, &self.outbox).await?;
-            if is_last {
-                break;
-            }
+            let (events, is_near) = past.next(&self.client).await?;
+            let is_last = is_near && fits(&events, &self.outbox);
             for event in events {
-                if self.outbox.queued_bytes() * 2 > self.outbox.bytes_max() {
+                let bytes = event.bytes().saturating_mul(BYTES_PER_EVENT_BYTE);
+                let queued = self.outbox.queued_bytes();
+                if queued > 0 && queued.saturating_add(bytes) > self.outbox.bytes_max() {
                     self.outbox.emptied().await;
                 }
                 replay_one(&self.plan, &event, &self.outbox, &mut text);
                 past.at = event.token.clone();
             }
+            if !is_last {
+                continue;
+            }
+            // Little is left. Should the ring have moved on even over that, the cursor goes on from where it is.
+            let again = (Arc::clone(self.feed.ring()), past.at.clone());
+            let (plan, from) = (self.plan.clone(), self.from.clone());
+            let outbox = self.outbox.clone();
+            if let Some(subscription) = self.hub.rejoin(plan, from, outbox, again).await {
+                return Ok(Some(subscription));
+            }
         }
-        self.from.resume = Some(past.at);
-        Ok(self
-            .hub
-            .join(self.plan, self.from, self.outbox, Some(self.feed))
-            .await)
     }
 }
 
@@ -125,30 +141,34 @@ impl Past {
         if self.feed.ring().since(&self.at, &self.namespace).is_some() {
             return Ok(());
         }
-        let opened = open_behind(client, &self.namespace, &self.at).await;
+        let opened = self.open_behind(client).await;
         self.cursor = Some(opened.map_err(|error| match error {
             MongoError::HistoryLost(_) => Refused::HistoryLost,
-            // A token that is no token to MongoDB either.
-            MongoError::Refused { .. } => Refused::HistoryLost,
+            // A token that is no token to MongoDB either, unless it is us whom MongoDB refuses.
+            MongoError::Refused { code, .. } if code != CODE_UNAUTHORIZED => Refused::HistoryLost,
             other => Refused::Unavailable(other),
         })?);
         Ok(())
     }
 
-    /// The next events, and whether what is left fits into the outbox at once and so is the worker's to replay.
-    async fn next(
-        &mut self,
-        client: &Client,
-        outbox: &Outbox,
-    ) -> Result<(Vec<Arc<Event>>, bool), MongoError> {
-        if let Some(events) = self.feed.ring().since(&self.at, &self.namespace) {
+    /// The next events, and whether they are all that the feed has brought.
+    async fn next(&mut self, client: &Client) -> Result<(Vec<Arc<Event>>, bool), MongoError> {
+        let ring = self.feed.ring();
+        if let Some(events) = ring.since(&self.at, &self.namespace) {
             self.cursor = None;
-            let is_last = fits(&events, outbox);
-            return Ok((events, is_last));
+            return Ok((events, true));
+        }
+        if ring.reaches_back_to(&self.namespace).is_none() {
+            // The feed lost its place: what it will have passed is not known before it has one again.
+            let mut position = self.feed.position();
+            let known = position.wait_for(Option::is_some);
+            // Not longer, so that the caller can look whether the session is still there.
+            drop(tokio::time::timeout(AWAIT_MAX, known).await);
+            return Ok((Vec::new(), false));
         }
         if self.cursor.is_none() {
             // The ring moved on while the client was reading.
-            self.cursor = Some(open_behind(client, &self.namespace, &self.at).await?);
+            self.cursor = Some(self.open_behind(client).await?);
         }
         let cursor = self.cursor.as_mut().expect("invariant: opened just above");
         let raw = match cursor.step().await? {
@@ -172,37 +192,39 @@ impl Past {
         // Nothing may be handed out before the feed has passed it, or a revocation could be overtaken. Between here and
         // where the ring begins there is nothing; behind that the ring serves.
         match self.feed.ring().reaches_back_to(&self.namespace) {
-            Some(reach) if event.token > reach => {
+            Some(reach) if event.token <= reach => {
+                // The id may be older than the collection, or the stream a whole deployment's.
+                let concerns = event.concerns(&self.namespace);
+                self.at = event.token.clone();
+                Ok((
+                    concerns.then(|| Arc::new(event)).into_iter().collect(),
+                    false,
+                ))
+            }
+            Some(reach) => {
                 // If the ring has moved on by the next round, a cursor begins anew at this place: the event comes again.
                 self.cursor = None;
                 self.at = self.at.clone().max(reach);
                 Ok((Vec::new(), false))
             }
-            _ => Ok((vec![Arc::new(event)], false)),
+            None => {
+                // The event comes again when the feed has a place.
+                self.cursor = None;
+                Ok((Vec::new(), false))
+            }
         }
     }
-}
 
-/// A stream on the database: an id may be that of an event in another collection.
-async fn open_behind(
-    client: &Client,
-    namespace: &Namespace,
-    place: &ResumeToken,
-) -> Result<Tail, MongoError> {
-    let scope = Scope::Database(namespace.database.clone());
-    let watched = BTreeSet::from([namespace.clone()]);
-    let reading = Reading {
-        await_max: AWAIT_MAX,
-        ..Reading::default()
-    };
-    let stream = open(
-        client,
-        &scope,
-        &watched,
-        &Start::After(place.clone()),
-        &[],
-        reading,
-    )
-    .await?;
-    Ok(Tail::new(stream))
+    /// A stream as wide as the feed's: an id may be that of an event in another collection, and where the ring begins may be
+    /// one in another database.
+    async fn open_behind(&mut self, client: &Client) -> Result<Tail, MongoError> {
+        let watched = BTreeSet::from([self.namespace.clone()]);
+        let start = Start::After(self.at.clone());
+        let reading = Reading {
+            await_max: AWAIT_MAX,
+            ..Reading::default()
+        };
+        let stream = open(client, self.feed.scope(), &watched, &start, &[], reading).await?;
+        Ok(Tail::new(stream))
+    }
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::Outbox;
-use crate::engine::worker::{Join, Work, Worker};
+use crate::engine::worker::{Join, Replay, Work, Worker};
 use crate::engine::{Departures, From, Plan, Subscription};
 use crate::lifecycle::Tasks;
-use crate::mongo::feed::{Feed, Lost, Sink};
-use crate::mongo::{Event, Namespace, Operation};
+use crate::mongo::feed::{Lost, Ring, Sink};
+use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 
 /// Batches and commands that may wait for one worker; then the feed, and whoever subscribes, waits.
 const WORK_MAX: usize = 256;
@@ -40,21 +40,44 @@ impl Hub {
         }
     }
 
-    /// Makes an outbox a member of the group with this plan; with `replay` it gets what the ring holds first.
-    pub(super) async fn join(
+    /// Makes an outbox a member of the group with this plan.
+    ///
+    /// # Cancel safety
+    /// Safe: either it is no member, or it is one until its outlet is gone.
+    pub(super) async fn join(&self, plan: Plan, from: From, outbox: Outbox) -> Subscription {
+        let join = Join {
+            plan,
+            from,
+            outbox,
+            replay: None,
+        };
+        self.send(Box::new(join)).await
+    }
+
+    /// As [`Hub::join`], for a client that has everything up to `after`: it gets what the ring holds behind that first.
+    /// `None` if the ring does not reach back to it any more, or holds too much for one push; then nothing was pushed.
+    pub(super) async fn rejoin(
         &self,
         plan: Plan,
         from: From,
         outbox: Outbox,
-        replay: Option<Arc<Feed>>,
-    ) -> Subscription {
-        let namespace = plan.wanted.namespace.clone();
-        let join = Box::new(Join {
+        (ring, after): (Arc<Ring>, ResumeToken),
+    ) -> Option<Subscription> {
+        let (done, answer) = oneshot::channel();
+        let replay = Some(Replay { ring, after, done });
+        let join = Join {
             plan,
             from,
             outbox,
             replay,
-        });
+        };
+        // Held while the answer is awaited, so that a caller who goes away is noticed.
+        let subscription = self.send(Box::new(join)).await;
+        answer.await.unwrap_or(false).then_some(subscription)
+    }
+
+    async fn send(&self, join: Box<Join>) -> Subscription {
+        let namespace = join.plan.wanted.namespace.clone();
         loop {
             let handle = self.worker(&namespace);
             // A worker that ends closes its queue; the next round makes another one.

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{Ending, Outbox};
+use crate::engine::catch_up::fits;
 use crate::engine::fanout::{Group, Member, Renderer, passes};
 use crate::engine::hub::{Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
 use crate::engine::{Departures, From, Plan};
-use crate::mongo::feed::Feed;
-use crate::mongo::{Event, Namespace, Operation};
+use crate::mongo::feed::Ring;
+use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 
 /// How long after a member left the worker looks for all who have.
 const SWEEP_DELAY: Duration = Duration::from_millis(100);
@@ -34,8 +35,18 @@ pub(super) struct Join {
     pub(super) plan: Plan,
     pub(super) from: From,
     pub(super) outbox: Outbox,
-    /// The feed whose ring is to be replayed first.
-    pub(super) replay: Option<Arc<Feed>>,
+    /// The ring that is to be replayed first.
+    pub(super) replay: Option<Replay>,
+}
+
+/// What a session that comes back has missed.
+pub(super) struct Replay {
+    pub(super) ring: Arc<Ring>,
+    /// The client has everything up to here.
+    pub(super) after: ResumeToken,
+    /// Says whether it was replayed. Else the ring had moved on meanwhile, or holds too much for one push: then the
+    /// session is no member, and nothing was pushed.
+    pub(super) done: oneshot::Sender<bool>,
 }
 
 /// Owns the groups of one collection.
@@ -79,13 +90,10 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let mut sweep_at = None;
         loop {
-            // Biased: the queue first, it is what the worker is for; sweeping can wait.
+            // Biased: a queue that is never empty must not keep those who have gone for ever; they are looked for at most
+            // once in `SWEEP_DELAY`.
             tokio::select! {
                 biased;
-                work = self.queue.recv() => match work {
-                    Some(work) => self.obey(work).await,
-                    None => return,
-                },
                 () = self.departures.noticed.notified(), if sweep_at.is_none() => {
                     sweep_at = Some(tokio::time::Instant::now() + SWEEP_DELAY);
                 }
@@ -95,6 +103,10 @@ impl Worker {
                         return;
                     }
                 }
+                work = self.queue.recv() => match work {
+                    Some(work) => self.obey(work).await,
+                    None => return,
+                },
             }
         }
     }
@@ -150,20 +162,20 @@ impl Worker {
             outbox,
             replay,
         } = join;
-        let member = match (replay, from.resume.clone()) {
-            (Some(feed), Some(token)) => {
-                let Some(events) = feed.ring().since(&token, &self.namespace) else {
-                    // The ring has moved on between the question and the answer; the client comes again.
-                    outbox.end(Ending::OurFault);
-                    return;
-                };
-                let through = events.last().map_or(token, |event| event.token.clone());
+        let member = match replay {
+            Some(Replay { ring, after, done }) => {
+                let events = ring.since(&after, &self.namespace);
+                let events = events.filter(|events| fits(events, &outbox));
+                // Nobody waits for the answer if the session went away meanwhile: then nobody reads the outbox either.
+                let _: Result<(), bool> = done.send(events.is_some());
+                let Some(events) = events else { return };
+                let through = events.last().map_or(after, |event| event.token.clone());
                 for event in &events {
                     replay_one(&plan, event, &outbox, &mut self.text);
                 }
                 Member::resumed(outbox, through)
             }
-            _ => Member::fresh(outbox, &from),
+            None => Member::fresh(outbox, &from),
         };
         let id = match self.numbers.get(&plan.key) {
             Some(id) => *id,

@@ -192,15 +192,20 @@ impl Admission {
         })
     }
 
-    /// Asks access; once more where it says no and a permission has been written meanwhile that the feed has not brought.
+    /// Asks access; once more where it says no by permissions that are no longer the newest.
     async fn decide(&self, head: RequestHead) -> Result<Grant, Denied> {
         let access = self.metadata.access();
+        let judged_by = self.metadata.permissions_version();
         match access.decide(head.clone()).await {
             Err(denied @ (Denied::Unauthenticated | Denied::Forbidden)) => {
                 match self.metadata.ask_permissions().await {
-                    Ok(true) => access.decide(head).await,
-                    Ok(false) | Err(MongoError::TooManyFinds) => Err(denied),
-                    Err(error) => Err(Denied::Unavailable(error.to_string())),
+                    Ok(()) | Err(MongoError::TooManyFinds) => (),
+                    Err(error) => return Err(Denied::Unavailable(error.to_string())),
+                }
+                // Not for nothing: a wrong password would cost its hash a second time.
+                match self.metadata.permissions_version() == judged_by {
+                    true => Err(denied),
+                    false => access.decide(head).await,
                 }
             }
             decided => decided,

@@ -6,7 +6,7 @@ mod gate;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bson::{Bson, Document, Timestamp, doc};
@@ -56,8 +56,9 @@ pub struct Metadata {
     permissions: Option<Mirror>,
     properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
     live: Arc<LiveSessions>,
-    /// When the permissions were last asked for before a refusal, and whether that brought anything new.
-    asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    permits: AtomicU64,
+    /// When the last reading of the permissions before a refusal began.
+    asked: tokio::sync::Mutex<Option<Instant>>,
     asks: Mutex<Finds>,
     /// What of the permissions has been logged as unusable.
     told: Mutex<Vec<Problem>>,
@@ -109,6 +110,7 @@ impl Metadata {
         let permissions = settings.permissions.as_ref().map(mirror);
         Self {
             properties: Mutex::default(),
+            permits: AtomicU64::new(0),
             asked: tokio::sync::Mutex::default(),
             asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
             told: Mutex::default(),
@@ -248,37 +250,39 @@ impl Metadata {
         Ok(())
     }
 
+    /// How often the permissions have been replaced: whoever was judged by another number may be judged anew.
+    pub fn permissions_version(&self) -> u64 {
+        self.permits.load(Ordering::Acquire)
+    }
+
     /// Asks MongoDB for the permissions before somebody is refused: one may have been written behind our back just now.
-    /// Returns whether any has changed. All who ask while a reading waits share the next one.
+    /// All who ask while a reading is under way share the next one.
     ///
     /// # Errors
     /// As [`MongoError`]; [`MongoError::TooManyFinds`] if too many have asked in this second.
-    pub async fn ask_permissions(&self) -> Result<bool, MongoError> {
+    pub async fn ask_permissions(&self) -> Result<(), MongoError> {
         let Some(mirror) = &self.permissions else {
-            return Ok(false);
+            return Ok(());
         };
         let asked_at = Instant::now();
         let mut last = self.asked.lock().await;
-        if let Some((begun_at, changed)) = *last
-            && begun_at >= asked_at
-        {
-            return Ok(changed);
+        if last.is_some_and(|begun_at| begun_at >= asked_at) {
+            return Ok(());
         }
-        if !self
+        let has_room = self
             .asks
             .lock()
             .expect("invariant: nothing panics under this lock")
-            .take()
-        {
+            .take();
+        if !has_room {
             return Err(MongoError::TooManyFinds);
         }
         let begun_at = Instant::now();
-        let changed = mirror.load().await?.is_changed;
-        if changed {
+        if mirror.load().await?.is_changed {
             self.permit();
         }
-        *last = Some((begun_at, changed));
-        Ok(changed)
+        *last = Some(begun_at);
+        Ok(())
     }
 
     /// Reads a user anew, or forgets all that are remembered where no one is named.
@@ -332,15 +336,17 @@ impl Metadata {
         let Some(mirror) = &self.permissions else {
             return;
         };
+        // Taken first: of two that come at once, the later snapshot is the one that stays.
+        let mut told = self
+            .told
+            .lock()
+            .expect("invariant: nothing panics under this lock");
         let documents = mirror
             .documents()
             .into_iter()
             .map(|(document, _)| (*document).clone());
         let problems = self.access.replace_permissions(documents);
-        let mut told = self
-            .told
-            .lock()
-            .expect("invariant: nothing panics under this lock");
+        self.permits.fetch_add(1, Ordering::Release);
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
         }

@@ -33,6 +33,9 @@ use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 /// Requests to watch another collection that may wait at once; one more waits for its turn.
 const COMMANDS_MAX: usize = 1024;
 
+/// `BSONObjectTooLarge`: an event of more than 16 MB cannot be sent.
+pub const CODE_TOO_LARGE: i32 = 10334;
+
 /// Whoever takes the events.
 pub trait Sink: Send + Sync {
     /// Takes a batch, in order. The feed waits until it is taken: a slow sink slows the cursor, and MongoDB keeps.

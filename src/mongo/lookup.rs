@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc};
-use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use lru::LruCache;
 use mongodb::Client;
 use tokio::time::Instant;
@@ -21,8 +21,15 @@ const ABSENCE_REMEMBERED: Duration = Duration::from_secs(1);
 const OVERTAKEN_MAX: u32 = 3;
 
 const ID: &str = "_id";
+/// Later than every reading.
+const TIME_MAX: Timestamp = Timestamp {
+    time: u32::MAX,
+    increment: u32::MAX,
+};
 
 type Reading = Shared<BoxFuture<'static, Result<Known, MongoError>>>;
+/// Does not keep a find going that everybody has given up: its answer would be old when the next one asks.
+type Weak = WeakShared<BoxFuture<'static, Result<Known, MongoError>>>;
 
 /// Finds documents by `_id`, or another property, that is a string, and remembers them.
 ///
@@ -45,12 +52,17 @@ struct State {
 struct Table {
     slots: LruCache<String, Slot>,
     finds: Finds,
+    /// How many finds were begun, and which of them was the first that is watched from its beginning on.
+    begun: u64,
+    watched_from: u64,
 }
 
 enum Slot {
-    /// A find is under way. The time is that of the newest change seen meanwhile.
+    /// A find is under way, as long as somebody waits for it. The time is that of the newest change seen meanwhile.
     Reading {
-        reading: Reading,
+        reading: Weak,
+        /// Tells it from a later one of the same name.
+        number: u64,
         overtaken: Option<Timestamp>,
     },
     Known {
@@ -87,6 +99,8 @@ impl Lookup {
         let table = Table {
             slots: LruCache::new(remembered_max),
             finds: Finds::new(finds_per_second),
+            begun: 0,
+            watched_from: 0,
         };
         let state = State {
             namespace,
@@ -135,7 +149,7 @@ impl Lookup {
         {
             return Some(name.to_owned());
         }
-        let table = self.state.lock();
+        let mut table = self.state.lock();
         let is_it = |slot: &Slot| match slot {
             Slot::Known { known, .. } => known
                 .document
@@ -143,11 +157,17 @@ impl Lookup {
                 .is_some_and(|document| document.get(ID) == Some(id)),
             Slot::Reading { .. } => false,
         };
-        table
-            .slots
-            .iter()
-            .find(|(_, slot)| is_it(slot))
-            .map(|(name, _)| name.clone())
+        let found = table.slots.iter().find(|(_, slot)| is_it(slot));
+        let found = found.map(|(name, _)| name.clone());
+        if found.is_none() {
+            // A find under way may bring it under whatever name: each reads once more.
+            for (_, slot) in table.slots.iter_mut() {
+                if let Slot::Reading { overtaken, .. } = slot {
+                    *overtaken = Some(TIME_MAX);
+                }
+            }
+        }
+        found
     }
 
     /// The collection that is looked into.
@@ -157,9 +177,13 @@ impl Lookup {
 
     /// Says whether a feed watches the collection from now on. What was remembered is forgotten when it ends.
     pub fn set_watched(&self, watched: bool) {
-        self.state.watched.store(watched, Ordering::Release);
+        let mut table = self.state.lock();
+        let before = self.state.watched.swap(watched, Ordering::AcqRel);
         if !watched {
-            self.state.lock().slots.clear();
+            table.slots.clear();
+        } else if !before {
+            // What changed under a find that began earlier may not have been seen.
+            table.watched_from = table.begun;
         }
     }
 
@@ -176,7 +200,10 @@ impl Lookup {
                 Some(Slot::Known { known, read_at }) if self.state.is_good(known, *read_at) => {
                     return Ok(known.clone());
                 }
-                Some(Slot::Reading { reading, .. }) => reading.clone(),
+                Some(Slot::Reading { reading, .. }) => match reading.upgrade() {
+                    Some(reading) => reading,
+                    None => self.start(&mut table, id)?,
+                },
                 _ => self.start(&mut table, id)?,
             }
         };
@@ -200,6 +227,9 @@ impl Lookup {
     /// Applies a change that the feed brought, to what is remembered.
     pub fn apply(&self, id: &str, document: Option<Document>, time: Timestamp) {
         let mut table = self.state.lock();
+        if self.state.property != ID {
+            self.rename(&mut table, id, document.as_ref(), time);
+        }
         match table.slots.peek_mut(id) {
             Some(Slot::Reading { overtaken, .. }) => *overtaken = (*overtaken).max(Some(time)),
             Some(Slot::Known { known, read_at }) if time > known.as_of => {
@@ -213,35 +243,68 @@ impl Lookup {
         }
     }
 
+    /// A document that is found by a property may have had another name before: under that it is gone. Which name a find
+    /// under way will bring the document under is not known, so each is overtaken.
+    fn rename(&self, table: &mut Table, name: &str, document: Option<&Document>, time: Timestamp) {
+        let id = document.and_then(|document| document.get(ID));
+        for (other, slot) in table.slots.iter_mut() {
+            match slot {
+                Slot::Reading { overtaken, .. } => *overtaken = (*overtaken).max(Some(time)),
+                Slot::Known { known, read_at } => {
+                    let known_id = known.document.as_ref().and_then(|known| known.get(ID));
+                    if other != name && id.is_some() && known_id == id && time > known.as_of {
+                        *known = Known {
+                            document: None,
+                            as_of: time,
+                        };
+                        *read_at = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
     fn start(&self, table: &mut Table, id: &str) -> Result<Reading, MongoError> {
         if !table.finds.take() {
             return Err(MongoError::TooManyFinds);
         }
         let (state, name) = (Arc::clone(&self.state), id.to_owned());
-        let reading = async move { state.read(&name).await }.boxed().shared();
-        table.slots.put(
-            id.to_owned(),
-            Slot::Reading {
-                reading: reading.clone(),
+        let number = table.begun;
+        table.begun += 1;
+        let reading = async move { state.read(&name, number).await }
+            .boxed()
+            .shared();
+        if let Some(weak) = reading.downgrade() {
+            let slot = Slot::Reading {
+                reading: weak,
+                number,
                 overtaken: None,
-            },
-        );
+            };
+            table.slots.put(id.to_owned(), slot);
+        }
         Ok(reading)
     }
 }
 
 impl State {
     /// Finds until no change has overtaken the find, and remembers the answer.
-    async fn read(&self, id: &str) -> Result<Known, MongoError> {
+    async fn read(&self, id: &str, number: u64) -> Result<Known, MongoError> {
         for _ in 0..OVERTAKEN_MAX {
             let answer = self.read_once(id).await;
             let mut table = self.lock();
-            let Some(Slot::Reading { overtaken, .. }) = table.slots.peek_mut(id) else {
-                return answer;
+            let is_watched = self.watched.load(Ordering::Acquire) && number >= table.watched_from;
+            let overtaken = match table.slots.peek_mut(id) {
+                Some(Slot::Reading {
+                    number: own,
+                    overtaken,
+                    ..
+                }) if *own == number => overtaken.take(),
+                // A later find has taken the place: its answer is the one to remember.
+                _ => return answer,
             };
-            match (&answer, overtaken.take()) {
+            match (&answer, overtaken) {
                 (Ok(known), Some(time)) if time > known.as_of => continue,
-                (Ok(known), _) if self.watched.load(Ordering::Acquire) => {
+                (Ok(known), _) if is_watched => {
                     let slot = Slot::Known {
                         known: known.clone(),
                         read_at: Instant::now(),
@@ -255,8 +318,17 @@ impl State {
                 }
             }
         }
-        self.lock().slots.pop(id);
+        self.give_up(id, number);
         self.read_once(id).await
+    }
+
+    fn give_up(&self, id: &str, number: u64) {
+        let mut table = self.lock();
+        if let Some(Slot::Reading { number: own, .. }) = table.slots.peek(id)
+            && *own == number
+        {
+            table.slots.pop(id);
+        }
     }
 
     async fn read_once(&self, id: &str) -> Result<Known, MongoError> {

@@ -31,6 +31,8 @@ pub struct Mirror {
     client: Client,
     clock: Clock,
     inner: Mutex<Inner>,
+    /// Readings one after the other: of two at the same operation time nobody could tell which is the newer.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Mirror {
             client,
             clock,
             inner: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Mirror {
     /// # Errors
     /// As [`MongoError`]; the mirror stays as it was.
     pub async fn load(&self) -> Result<Loaded, MongoError> {
+        let _one_at_a_time = self.reading.lock().await;
         let as_of = self.clock.now().await?;
         let all: Vec<Document> = self.collection().find(doc! {}).await?.try_collect().await?;
         let with_id = |document: Document| Some((document.get("_id")?.clone(), document));
@@ -129,6 +133,7 @@ impl Mirror {
     /// # Errors
     /// As [`MongoError`]; the mirror stays as it was.
     pub async fn refresh(&self, id: &Bson) -> Result<Known, MongoError> {
+        let _one_at_a_time = self.reading.lock().await;
         let as_of = self.clock.now().await?;
         let document = self
             .collection()

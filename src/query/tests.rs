@@ -345,10 +345,29 @@ fn what_is_not_certain_is_refused() {
         doc! { "a": { "$elemMatch": { "$all": [1] } } },
         &format!("$all {text} at a"),
     );
-    check_unsupported(
-        doc! { "updateDescription.a": { "$lt": Bson::MaxKey } },
-        &format!("an order of MinKey or MaxKey {text} at updateDescription.a"),
-    );
+    for (operator, operand) in [
+        ("$lt", Bson::MaxKey),
+        ("$gte", Bson::Int32(1)),
+        ("$type", Bson::Int32(1)),
+        ("$size", Bson::Int32(1)),
+        ("$all", Bson::Array(vec![])),
+        ("$elemMatch", doc! { "a": 1 }.into()),
+        ("$regex", "a".into()),
+        ("$mod", vec![Bson::Int32(2), Bson::Int32(0)].into()),
+        ("$bitsAllSet", Bson::Int32(1)),
+    ] {
+        let condition = doc! { operator: operand };
+        for (path, condition) in [
+            ("updateDescription.a", condition.clone()),
+            ("documentKey._id", doc! { "$not": condition.clone() }),
+            ("clusterTime", condition),
+        ] {
+            check_unsupported(
+                doc! { path: condition },
+                &format!("{operator} {text} at {path}"),
+            );
+        }
+    }
     check_unsupported(
         doc! { "ns.db": "a\0b" },
         &format!("a text with NUL {text} at ns.db"),

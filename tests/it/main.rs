@@ -3,6 +3,7 @@
 mod admin;
 mod bad_input;
 mod config;
+mod engine;
 mod freshness;
 mod golden;
 mod house;

@@ -23,7 +23,7 @@ struct Inner {
 }
 
 impl Ring {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
             inner: Mutex::default(),
@@ -31,7 +31,7 @@ impl Ring {
     }
 
     /// Starts anew at `position`: what came before is not continuous with what will come.
-    pub(super) fn restart(&self, position: ResumeToken) {
+    pub(crate) fn restart(&self, position: ResumeToken) {
         *self.lock() = Inner {
             after: Some(position),
             ..Inner::default()
@@ -48,7 +48,7 @@ impl Ring {
         self.lock().joined.insert(namespace, position);
     }
 
-    pub(super) fn push(&self, event: Arc<Event>) {
+    pub(crate) fn push(&self, event: Arc<Event>) {
         let mut inner = self.lock();
         if inner.after.is_none() {
             // The feed began with events at once: the first of them is the place from which on all is here.

@@ -10,8 +10,8 @@ use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink, Start, State,
-    Step, Tail, next_id, open,
+    CODE_TOO_LARGE, Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink,
+    Start, State, Step, Tail, next_id, open,
 };
 use crate::mongo::client::Clock;
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
@@ -20,8 +20,6 @@ use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Events taken from the cursor before they are handed on.
 const BATCH_EVENTS_MAX: usize = 1000;
-/// `BSONObjectTooLarge`: an event of more than 16 MB cannot be sent.
-const CODE_TOO_LARGE: i32 = 10334;
 
 pub(super) struct Task {
     pub(super) client: Client,

@@ -66,7 +66,11 @@ impl Generator {
                 filter.insert(operator, clauses);
             } else {
                 let path = self.path();
-                let condition = self.condition(depth);
+                let is_outside = self.roots == EVENT_FIELDS && !path.starts_with("fullDocument");
+                let condition = match is_outside && !self.one_in(8) {
+                    true => self.plain_condition(depth),
+                    false => self.condition(depth),
+                };
                 filter.insert(path, condition);
             }
         }
@@ -91,6 +95,29 @@ impl Generator {
         let filter = self.filter_of_depth(depth);
         self.roots = roots;
         filter
+    }
+
+    /// A condition of the operators that are compiled for what an event has outside its documents.
+    fn plain_condition(&mut self, depth: usize) -> Bson {
+        let operand = self.operand();
+        match self.random.random_range(0..8) {
+            0..=2 => operand,
+            3 => doc! { "$eq": operand }.into(),
+            4 => doc! { "$ne": operand }.into(),
+            5 => {
+                let values: Vec<Bson> = (0..self.pick(&[0, 1, 2, 3]))
+                    .map(|_| self.operand())
+                    .collect();
+                doc! { self.pick(&["$in", "$nin"]): values }.into()
+            }
+            6 if depth > 0 => match self.plain_condition(depth - 1) {
+                Bson::Document(inner) if inner.keys().any(|name| name.starts_with('$')) => {
+                    doc! { "$not": inner }.into()
+                }
+                other => other,
+            },
+            _ => doc! { "$exists": self.one_in(2) }.into(),
+        }
     }
 
     /// What a change event has outside its documents.
