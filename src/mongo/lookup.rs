@@ -381,17 +381,4 @@ impl Finds {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn finds_are_capped_per_second_and_come_back_with_time() {
-        let mut finds = Finds::new(2);
-        assert!(finds.take());
-        assert!(finds.take());
-        assert!(!finds.take());
-        tokio::time::advance(Duration::from_millis(500)).await;
-        assert!(finds.take());
-        assert!(!finds.take());
-    }
-}
+mod tests;

@@ -181,6 +181,8 @@ pub async fn next_id(
     Ok((event.token, namespace))
 }
 
+type Read = Result<Option<RawDocumentBuf>, mongodb::error::Error>;
+
 /// Reads a change stream, one step at a time.
 ///
 /// The driver's own `Stream` hides the token while it waits, and a read that is dropped half-way loses its batch; here the
@@ -188,15 +190,7 @@ pub async fn next_id(
 pub struct Tail {
     /// The stream, while nobody reads it.
     idle: Option<Opened>,
-    reading: Option<
-        BoxFuture<
-            'static,
-            (
-                Opened,
-                Result<Option<RawDocumentBuf>, mongodb::error::Error>,
-            ),
-        >,
-    >,
+    reading: Option<BoxFuture<'static, (Opened, Read)>>,
     token: Option<ResumeToken>,
 }
 

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn gives_what_came_after_or_says_that_it_cannot() {
-        let ring = Ring::new(event(1).bytes() * 4);
+        let ring = Ring::new(event(2).bytes() * 4);
         let even = Namespace::new("d", "even");
         assert_eq!(
             ring.since(&place(0), &even).map(|events| events.len()),
@@ -162,6 +162,22 @@ mod tests {
         assert_eq!(
             ring.since(&place(5), &even).map(|events| events.len()),
             Some(1)
+        );
+    }
+    #[test]
+    fn after_a_gap_it_reaches_nowhere_until_the_feed_has_a_place() {
+        let ring = Ring::new(1 << 20);
+        let even = Namespace::new("d", "even");
+        ring.restart(place(0));
+        ring.push(event(2));
+        ring.clear();
+        assert!(ring.since(&place(1), &even).is_none());
+        assert_eq!(ring.bytes(), 0);
+        ring.restart(place(8));
+        assert!(ring.since(&place(1), &even).is_none());
+        assert_eq!(
+            ring.since(&place(8), &even).map(|events| events.len()),
+            Some(0)
         );
     }
 }
