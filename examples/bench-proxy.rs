@@ -1,13 +1,13 @@
 //! Measures forwarding: our listener and forwarder against nginx, before the same upstream, in interleaved rounds.
 //!
-//! `cargo run --release --example bench-proxy -- [connections] [rounds] [seconds]`. Everything runs on loopback, load
+//! `cargo run --release --example bench-proxy -- [connections] [rounds] [seconds] [threads]`. Everything runs on loopback, load
 //! and upstream in this process on threads of their own. Without nginx on the PATH only our own figures are printed.
 
 use std::{
     convert::Infallible,
     error::Error,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -35,20 +35,26 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const BODY_BYTES: usize = 512;
 const PROXY_THREADS: usize = 2;
+/// The name of our own threads.
+const PROXY_THREAD: &str = "proxy";
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let mut number = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse());
     let (connections, rounds, seconds) = (number(64)?, number(5)?.max(1), number(3)?);
+    let threads = usize::try_from(number(PROXY_THREADS as u64)?)?;
 
-    let (upstream_threads, proxy_threads, load_threads) =
-        (runtime(1)?, runtime(PROXY_THREADS)?, runtime(1)?);
+    let (upstream_threads, proxy_threads, load_threads) = (
+        runtime("upstream", 1)?,
+        runtime(PROXY_THREAD, threads)?,
+        runtime("load", 1)?,
+    );
     let upstream = upstream_threads.block_on(start_upstream(&upstream_threads))?;
     let ours = proxy_threads.block_on(start_ours(&proxy_threads, upstream))?;
     let nginx = Nginx::start(upstream)?;
     println!(
-        "{connections} connections, {rounds} rounds of {seconds} s, {BODY_BYTES} byte answers, {PROXY_THREADS} threads \
-         or workers, {} CPUs; sidestream {}, {}",
+        "{connections} connections, {rounds} rounds of {seconds} s, {BODY_BYTES} byte answers, {threads} threads, \
+         {PROXY_THREADS} nginx workers, {} CPUs; sidestream {}, {}",
         std::thread::available_parallelism()?,
         env!("CARGO_PKG_VERSION"),
         nginx
@@ -57,20 +63,22 @@ fn main() -> Outcome<()> {
     );
 
     let mut subjects = vec![
-        Subject::new("upstream", upstream),
-        Subject::new("sidestream", ours),
+        Subject::new("upstream", upstream, Vec::new()),
+        Subject::new("sidestream", ours, own_threads(PROXY_THREAD)?),
     ];
     if let Some(nginx) = &nginx {
-        subjects.push(Subject::new("nginx", nginx.address));
+        subjects.push(Subject::new("nginx", nginx.address, nginx.workers()?));
     }
     let length = Duration::from_secs(seconds);
     for round in 0..=rounds {
         for subject in &mut subjects {
+            let cpu_before = subject.cpu()?;
             let measured =
                 load_threads.block_on(load(&load_threads, subject.address, connections, length))?;
             // The first round warms up.
             if round > 0 {
-                subject.add(&measured, length);
+                let cpu = subject.cpu()? - cpu_before;
+                subject.add(&measured, length, cpu);
             }
         }
     }
@@ -79,20 +87,32 @@ fn main() -> Outcome<()> {
     }
     if nginx.is_some() {
         // By rounds, since what else runs on the machine changes from round to round.
-        let pairs = subjects[1].per_second.iter().zip(&subjects[2].per_second);
-        let mut ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
-        ratios.sort_by(f64::total_cmp);
-        println!(
-            "sidestream / nginx: {:.3} (median of the rounds' ratios {ratios:.3?})",
-            ratios[ratios.len() / 2]
-        );
+        let ratios = |rates: fn(&Subject) -> &Vec<f64>| {
+            let pairs = rates(&subjects[1]).iter().zip(rates(&subjects[2]));
+            let mut ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
+            ratios.sort_by(f64::total_cmp);
+            ratios
+        };
+        for (what, ratios) in [
+            ("requests/s", ratios(|subject| &subject.per_second)),
+            (
+                "CPU per request",
+                ratios(|subject| &subject.cpu_per_request),
+            ),
+        ] {
+            println!(
+                "sidestream / nginx, {what}: {:.3} (median of the rounds' ratios {ratios:.3?})",
+                ratios[ratios.len() / 2]
+            );
+        }
     }
     Ok(())
 }
 
-fn runtime(threads: usize) -> Outcome<Runtime> {
+fn runtime(name: &str, threads: usize) -> Outcome<Runtime> {
     Ok(Builder::new_multi_thread()
         .worker_threads(threads)
+        .thread_name(name)
         .enable_all()
         .build()?)
 }
@@ -101,31 +121,62 @@ fn runtime(threads: usize) -> Outcome<Runtime> {
 struct Subject {
     name: &'static str,
     address: SocketAddr,
+    /// The directories in `/proc` of the threads that do its work.
+    threads: Vec<PathBuf>,
     per_second: Vec<f64>,
+    /// In microseconds. Steadier than the rate where others use the processors, too.
+    cpu_per_request: Vec<f64>,
     latencies: Histogram<u64>,
 }
 
 impl Subject {
-    fn new(name: &'static str, address: SocketAddr) -> Self {
+    fn new(name: &'static str, address: SocketAddr, threads: Vec<PathBuf>) -> Self {
         Self {
             name,
             address,
+            threads,
             per_second: Vec::new(),
+            cpu_per_request: Vec::new(),
             latencies: histogram(),
         }
     }
 
-    fn add(&mut self, measured: &Histogram<u64>, length: Duration) {
-        self.per_second
-            .push(measured.len() as f64 / length.as_secs_f64());
+    fn add(&mut self, measured: &Histogram<u64>, length: Duration, cpu: Duration) {
+        let requests = measured.len() as f64;
+        self.per_second.push(requests / length.as_secs_f64());
+        self.cpu_per_request
+            .push(cpu.as_secs_f64() * 1e6 / requests);
         self.latencies += measured;
     }
 
-    fn median(&self) -> f64 {
-        let mut sorted = self.per_second.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    /// How long its threads have been on a processor.
+    fn cpu(&self) -> Outcome<Duration> {
+        let mut all = Duration::ZERO;
+        for thread in &self.threads {
+            let text = std::fs::read_to_string(thread.join("schedstat"))?;
+            let nanoseconds = text.split(' ').next().unwrap_or_default().parse()?;
+            all += Duration::from_nanos(nanoseconds);
+        }
+        Ok(all)
     }
+}
+
+fn median(of: &[f64]) -> f64 {
+    let mut sorted = of.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// The threads of this process that bear `name`.
+fn own_threads(name: &str) -> Outcome<Vec<PathBuf>> {
+    let mut threads = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/task")? {
+        let thread = entry?.path();
+        if std::fs::read_to_string(thread.join("comm"))?.trim() == name {
+            threads.push(thread);
+        }
+    }
+    Ok(threads)
 }
 
 impl std::fmt::Display for Subject {
@@ -137,10 +188,11 @@ impl std::fmt::Display for Subject {
             .collect();
         write!(
             formatter,
-            "{:<10} {:>8.0} requests/s (median of {}), p50 {} us, p99 {} us",
+            "{:<10} {:>8.0} requests/s (median of {}), {:.1} us of CPU each, p50 {} us, p99 {} us",
             self.name,
-            self.median(),
+            median(&self.per_second),
             rounds.join(" "),
+            median(&self.cpu_per_request),
             self.latencies.value_at_quantile(0.5),
             self.latencies.value_at_quantile(0.99),
         )
@@ -286,6 +338,15 @@ impl Nginx {
             std::thread::sleep(Duration::from_millis(20));
         }
         Err("nginx does not listen".into())
+    }
+
+    fn workers(&self) -> Outcome<Vec<PathBuf>> {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        Ok(children
+            .split_whitespace()
+            .map(|id| PathBuf::from(format!("/proc/{id}")))
+            .collect())
     }
 }
 

@@ -14,7 +14,8 @@
 //! | 4 | [`front`], [`admin`] |
 //! | 3 | [`streams`], [`session`] |
 //! | 2 | [`access`], [`engine`], [`proxy`] |
-//! | 1 | [`query`], [`wire`], [`notation`], [`delivery`], [`mongo`], [`config`], [`lifecycle`] |
+//! | 1 | [`query`], [`wire`], [`notation`], [`delivery`], [`mongo`], [`config`] |
+//! | 0 | [`lifecycle`], below the ground floor: everybody may use it, for nobody else spawns |
 //!
 //! `streams` is the one exception: it also reads `access::Principal`. `ARCHITECTURE.md` is the map for people.
 

@@ -17,6 +17,8 @@ mod tunnel;
 
 use std::net::SocketAddr;
 
+use http::HeaderValue;
+
 pub use self::{
     body::{BodyError, ProxyBody},
     forward::{Forwarded, Forwarder},
@@ -34,4 +36,20 @@ pub struct ClientInfo {
     pub local: SocketAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// `peer` as `X-Forwarded-For` has it: written once for all requests of the connection.
+    address: HeaderValue,
+}
+
+impl ClientInfo {
+    /// Describes a connection.
+    pub fn new(peer: SocketAddr, local: SocketAddr, scheme: &'static str) -> Self {
+        let address = peer.ip().to_canonical().to_string();
+        Self {
+            peer,
+            local,
+            scheme,
+            address: HeaderValue::try_from(address)
+                .expect("invariant: an address is digits, letters, dots and colons"),
+        }
+    }
 }

@@ -45,6 +45,7 @@ pub(super) fn proxy(upstream: &config::Upstream) -> ProxySettings {
         idle_connections_max: upstream.idle_connections,
         connect_timeout: upstream.connect_timeout,
         response_timeout: upstream.response_timeout,
+        forward_expect: upstream.forward_expect,
         ..ProxySettings::new(address)
     }
 }

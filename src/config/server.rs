@@ -37,6 +37,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// How long the upstream may take from the whole request to the head of its response, before 504 is answered.
     pub response_timeout: Duration,
+    /// Whether `Expect: 100-continue` is passed on instead of being answered here.
+    pub forward_expect: bool,
 }
 
 /// Where the upstream is.
@@ -95,6 +97,7 @@ impl Upstream {
             section.duration("connect_timeout", CONNECT_TIMEOUT, MILLISECOND..=HOUR);
         let response_timeout =
             section.duration("response_timeout", RESPONSE_TIMEOUT, MILLISECOND..=DAY);
+        let forward_expect = section.flag("forward_expect", false);
         section.finish();
         Some(Self {
             url: url?,
@@ -102,6 +105,7 @@ impl Upstream {
             idle_connections,
             connect_timeout,
             response_timeout,
+            forward_expect,
         })
     }
 }

@@ -86,23 +86,22 @@ impl Group {
         self.members.push(member);
     }
 
-    /// Offers an event: if the plan lets it pass, every member that wants it gets the one frame.
-    pub(super) fn offer(&mut self, event: &Event, render: &mut Renderer<'_>) {
-        if !passes(&self.plan, &event.raw) {
-            return;
-        }
-        // Rendered only if somebody wants it: a group may consist of members that are not concerned yet.
-        let mut frame = None;
-        for member in &mut self.members {
-            if !member.wants(event) {
-                continue;
-            }
-            if frame.is_none() {
-                frame = render.frame(&self.plan.wanted);
-            }
-            let Some(frame) = &frame else { return };
-            // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
-            let _: Result<(), crate::delivery::SendError> = member.outbox.try_send(frame.clone());
+    /// Offers an event: if the plan lets it pass, every member that wants it gets the one frame, as it is pushed.
+    pub(super) fn offer<'a, 'b>(
+        &'a mut self,
+        event: &'a Event,
+        render: &'a mut Renderer<'b>,
+    ) -> Pushes<'a, 'b> {
+        let members: &mut [Member] = match passes(&self.plan, &event.raw) {
+            true => &mut self.members,
+            false => &mut [],
+        };
+        Pushes {
+            wanted: &self.plan.wanted,
+            members: members.iter_mut(),
+            event,
+            render,
+            frame: None,
         }
     }
 
@@ -127,6 +126,42 @@ impl Group {
         self.members.retain(|member| !member.is_gone());
         self.members.shrink_to(self.members.len() * 2);
         !self.members.is_empty()
+    }
+}
+
+/// One event on its way to the members of a group.
+pub(super) struct Pushes<'a, 'b> {
+    wanted: &'a std::sync::Arc<Wanted>,
+    members: std::slice::IterMut<'a, Member>,
+    event: &'a Event,
+    render: &'a mut Renderer<'b>,
+    frame: Option<Bytes>,
+}
+
+impl Pushes<'_, '_> {
+    /// Gives the frame to those of the next `most` members that want it. Returns whether there are more.
+    pub(super) fn push(&mut self, most: usize) -> bool {
+        for member in self.members.by_ref().take(most) {
+            if !member.wants(self.event) {
+                continue;
+            }
+            // Rendered only if somebody wants it: a group may consist of members that are not concerned yet.
+            if self.frame.is_none() {
+                self.frame = self.render.frame(self.wanted);
+            }
+            let Some(frame) = &self.frame else {
+                return false;
+            };
+            // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
+            let _: Result<(), crate::delivery::SendError> = member.outbox.try_send(frame.clone());
+        }
+        self.members.len() > 0
+    }
+
+    /// Gives the frame to all members that want it.
+    pub(super) fn push_all(mut self) {
+        let more = self.push(usize::MAX);
+        debug_assert!(!more, "members were left out");
     }
 }
 

@@ -18,6 +18,10 @@ use crate::mongo::{Event, Namespace, Operation};
 /// How long after a member left the worker looks for all who have.
 const SWEEP_DELAY: Duration = Duration::from_millis(100);
 
+/// How many members are given a frame before their writers may run. A thread's run queue in tokio holds 256 tasks; what
+/// is beyond that goes through a lock.
+const PUSHES_AT_ONCE: usize = 64;
+
 /// What a worker is given, in one queue.
 pub(super) enum Work {
     Batch(Vec<Arc<Event>>),
@@ -79,7 +83,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 work = self.queue.recv() => match work {
-                    Some(work) => self.obey(work),
+                    Some(work) => self.obey(work).await,
                     None => return,
                 },
                 () = self.departures.noticed.notified(), if sweep_at.is_none() => {
@@ -95,9 +99,13 @@ impl Worker {
         }
     }
 
-    fn obey(&mut self, work: Work) {
+    async fn obey(&mut self, work: Work) {
         match work {
-            Work::Batch(events) => events.iter().for_each(|event| self.offer(event)),
+            Work::Batch(events) => {
+                for (place, event) in events.iter().enumerate() {
+                    self.offer(event, place + 1 == events.len()).await;
+                }
+            }
             Work::Join(join) => self.join(*join),
             Work::Lost => self
                 .groups
@@ -106,14 +114,23 @@ impl Worker {
         }
     }
 
-    fn offer(&mut self, event: &Event) {
+    /// Offers an event to the groups that may want it; `is_last` of its batch.
+    async fn offer(&mut self, event: &Event, is_last: bool) {
         self.candidates.clear();
         self.index.candidates(&event.raw, &mut self.candidates);
         metrics::counter!("sidestream_candidates_total").increment(self.candidates.len() as u64);
         let mut render = Renderer::new(event, &mut self.text);
         for id in &self.candidates {
-            if let Some(group) = self.groups.get_mut(id) {
-                group.offer(event, &mut render);
+            let Some(group) = self.groups.get_mut(id) else {
+                continue;
+            };
+            let mut frames = group.offer(event, &mut render);
+            while frames.push(PUSHES_AT_ONCE) {
+                // A wide fan-out lets the writers at their sockets as it goes, or the first client waits for the last
+                // push. Not while more events wait: then writers shall find several and write them at once.
+                if is_last && self.queue.is_empty() {
+                    tokio::task::yield_now().await;
+                }
             }
         }
         match event.operation {

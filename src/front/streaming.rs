@@ -68,7 +68,7 @@ impl Streaming {
             raw_path: path.to_owned(),
             query: RequestHead::decode_query(query),
             query_string: query.to_owned(),
-            headers: request.headers().clone(),
+            headers: copied(request.headers()),
             peer: connection.peer,
             local: connection.local,
             scheme: connection.scheme,
@@ -170,7 +170,7 @@ impl Streaming {
             Framing::WebSocket { .. } => websocket_head(request, id),
             Framing::Sse => sse_head(request, coding, id),
         };
-        let (half, id) = (Arc::clone(self), id.clone());
+        let (half, id) = (Arc::clone(self), copied_value(id));
         let session: Session = Box::new(move |socket| {
             Box::pin(async move { half.run(admitted, socket, coding, id).await })
         });
@@ -225,6 +225,21 @@ impl Streaming {
 
 /// Query parameters of a request for a stream; more are refused, as by RESTHeart.
 const PARAMETERS_MAX: usize = 1000;
+
+/// Copies headers that are kept while a session lives: hyper's are slices of its read buffer, and one of them keeps all
+/// 8 KiB of it.
+fn copied(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        copy.append(name, copied_value(value));
+    }
+    copy
+}
+
+fn copied_value(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes())
+        .expect("invariant: these bytes were taken out of a header value")
+}
 
 /// Whether every `%` in a path or a query stands before two hexadecimal digits.
 fn is_encoded(raw: &str) -> bool {

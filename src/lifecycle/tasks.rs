@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
@@ -33,11 +34,9 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let member = self.member(name);
-        tokio::spawn(async move {
-            // Dropped after the future, also on a panic or an abort.
-            let _member = member;
-            future.await;
-        })
+        // The member is dropped after the future, also on a panic or an abort. Not an `async` block: one that awaits what
+        // it captured has room for it twice, and this is in every session's task.
+        tokio::spawn(future.map(move |()| drop(member)))
     }
 
     /// Runs `work` on a thread where it may block.

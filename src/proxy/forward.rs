@@ -8,14 +8,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, response};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request, response,
+};
 use hyper::body::{Body, Incoming};
 use metrics::Counter;
 
-use self::headers::Intent;
+use self::headers::{Intent, Manner};
 use super::{
     ClientInfo, ProxyBody, ProxyError, ProxySettings, Tunnel,
-    pool::{ExchangeError, Pool, RequestBody, Upstream, UpstreamBody},
+    pool::{ExchangeError, Pool, RequestBody, Upload, Upstream, UpstreamBody},
     tunnel::{self, Opened},
 };
 
@@ -23,7 +25,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Forwarder {
     pool: Arc<Pool>,
-    default_host: HeaderValue,
+    manner: Manner,
     counters: Arc<OnceLock<Counters>>,
 }
 
@@ -43,7 +45,10 @@ impl Forwarder {
     /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
     pub fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
         Ok(Self {
-            default_host: settings.upstream.host_header(),
+            manner: Manner {
+                default_host: settings.upstream.host_header(),
+                forward_expect: settings.forward_expect,
+            },
             pool: Arc::new(Pool::new(settings)?),
             counters: Arc::default(),
         })
@@ -56,7 +61,7 @@ impl Forwarder {
     pub async fn forward(&self, request: Request<Incoming>, client: &ClientInfo) -> Forwarded {
         let (parts, body) = request.into_parts();
         let intent = if body.is_end_stream() {
-            headers::intent(&parts.headers)
+            headers::intent(&parts.method, &parts.headers)
         } else {
             // The upstream would have to read the body before it switches: an ordinary request then, as RFC 9110 allows.
             Intent::Exchange
@@ -93,42 +98,58 @@ impl Forwarder {
 
     async fn exchange(
         &self,
-        parts: request::Parts,
+        mut parts: request::Parts,
         body: Incoming,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let body = RequestBody::new(body);
+        let waits = self.manner.forward_expect && headers::expects_continue(&parts.headers);
+        let body = RequestBody::new(body, waits);
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
-        let mut next = self.request(parts, Intent::Exchange, client, body);
+        let side = ClientSide {
+            stays: headers::stays(parts.version, &parts.headers),
+            upload: body.upload(),
+        };
+        // The client's own headers stay here: those for the upstream are built anew should it be sent again.
+        let received = std::mem::take(&mut parts.headers);
+        let mut kept = self.pool.kept();
+        let again = (may_repeat && kept.is_some()).then(|| parts.clone());
+        let mut next = self.request(parts, &received, Intent::Exchange, client, body);
         // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
-        while let Some(upstream) = self.pool.kept() {
-            let again = may_repeat.then(|| repeated(&next));
-            match self.attempt(upstream, next).await {
+        while let Some(upstream) = kept {
+            match self.attempt(upstream, next, &side).await {
                 Ok(forwarded) => return Ok(forwarded),
                 Err(ExchangeError::Unsent(request)) => next = *request,
                 Err(ExchangeError::Hyper(error)) if is_dead(&error) && again.is_some() => {
                     tracing::debug!(
                         "a kept upstream connection had died, trying once on a fresh one"
                     );
-                    next = again.unwrap_or_else(|| unreachable!("checked in the guard"));
+                    let parts = again.unwrap_or_else(|| unreachable!("checked in the guard"));
+                    let body = RequestBody::Empty;
+                    next = self.request(parts, &received, Intent::Exchange, client, body);
                     break;
                 }
                 Err(error) => return Err(proxy_error(error)),
             }
+            kept = self.pool.kept();
         }
         let upstream = self.pool.fresh().await?;
-        self.attempt(upstream, next).await.map_err(proxy_error)
+        self.attempt(upstream, next, &side)
+            .await
+            .map_err(proxy_error)
     }
 
     async fn attempt(
         &self,
         mut upstream: Box<Upstream>,
         request: Request<RequestBody>,
+        side: &ClientSide,
     ) -> Result<Forwarded, ExchangeError> {
         let within = self.pool.settings().response_timeout;
-        let response = upstream.exchange(request, within).await?;
+        let response = upstream
+            .exchange(request, side.upload.as_deref(), within)
+            .await?;
         let (parts, incoming) = response.into_parts();
-        let (parts, advised) = answer_head(parts);
+        let (parts, advised) = answer_head(parts, side.stays());
         let body = UpstreamBody::new(incoming, upstream, &self.pool, advised);
         Ok(Forwarded::Response(Response::from_parts(
             parts,
@@ -138,15 +159,17 @@ impl Forwarder {
 
     async fn switch(
         &self,
-        parts: request::Parts,
+        mut parts: request::Parts,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let request = self.request(parts, Intent::Switch, client, RequestBody::Empty);
+        let received = std::mem::take(&mut parts.headers);
+        let body = RequestBody::Empty;
+        let request = self.request(parts, &received, Intent::Switch, client, body);
         match tunnel::open(&self.pool, request).await? {
             Opened::Switched(tunnel) => Ok(Forwarded::Tunnel(tunnel)),
             Opened::Refused(response) => {
                 let (parts, body) = response.into_parts();
-                let (mut parts, _) = answer_head(parts);
+                let (mut parts, _) = answer_head(parts, false);
                 // The client may have sent frames already; they are no request.
                 parts
                     .headers
@@ -160,13 +183,23 @@ impl Forwarder {
     fn request(
         &self,
         mut parts: request::Parts,
+        received: &HeaderMap,
         intent: Intent,
         client: &ClientInfo,
         body: RequestBody,
     ) -> Request<RequestBody> {
-        parts.headers = headers::for_upstream(&parts.headers, intent, client, &self.default_host);
+        parts.headers = headers::for_upstream(received, intent, client, &self.manner);
         parts.version = Version::HTTP_11;
-        Request::from_parts(parts, body)
+        let waiting = body.upload().filter(|upload| upload.is_waiting());
+        let mut request = Request::from_parts(parts, body);
+        if let Some(upload) = waiting {
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if answer.status() == StatusCode::CONTINUE {
+                    upload.go_on();
+                }
+            });
+        }
+        request
     }
 
     fn count(&self, forwarded: &Forwarded) {
@@ -178,22 +211,27 @@ impl Forwarder {
     }
 }
 
-fn answer_head(mut parts: response::Parts) -> (response::Parts, Option<Duration>) {
-    let (headers, advised) = headers::for_client(parts.headers);
+/// What the client's side of an exchange means for the answer.
+#[derive(Debug)]
+struct ClientSide {
+    /// The client wants its connection to stay open.
+    stays: bool,
+    upload: Option<Arc<Upload>>,
+}
+
+impl ClientSide {
+    /// Whether the client's connection stays open behind an answer that begins now: not while it is still sending.
+    fn stays(&self) -> bool {
+        self.stays && self.upload.as_ref().is_none_or(|upload| upload.has_ended())
+    }
+}
+
+fn answer_head(mut parts: response::Parts, stays: bool) -> (response::Parts, Option<Duration>) {
+    let (headers, advised) = headers::for_client(parts.headers, stays);
     parts.headers = headers;
     // hyper writes the version that the client can read.
     parts.version = Version::HTTP_11;
     (parts, advised)
-}
-
-/// Returns the same request once more.
-fn repeated(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut again = Request::new(RequestBody::Empty);
-    again.method_mut().clone_from(request.method());
-    again.uri_mut().clone_from(request.uri());
-    again.headers_mut().clone_from(request.headers());
-    again.extensions_mut().clone_from(request.extensions());
-    again
 }
 
 /// Whether a connection ended without a word of an answer, as one does whose peer has dropped it meanwhile.

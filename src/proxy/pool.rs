@@ -5,6 +5,7 @@
 
 mod address;
 mod stream;
+mod upload;
 mod upstream;
 
 use std::{fmt, io, sync::Mutex, time::Duration};
@@ -16,7 +17,8 @@ use tokio_rustls::TlsConnector;
 pub use self::address::{AddressError, UpstreamAddress};
 pub(crate) use self::{
     stream::UpstreamStream,
-    upstream::{ExchangeError, RequestBody, Upstream, UpstreamBody},
+    upload::{RequestBody, Upload},
+    upstream::{ExchangeError, Upstream, UpstreamBody},
 };
 
 /// How the upstream is reached, and how long we wait for it.
@@ -32,6 +34,8 @@ pub struct ProxySettings {
     pub connect_timeout: Duration,
     /// How long the head of an answer may take, from when the request was sent, or the last part of its body.
     pub response_timeout: Duration,
+    /// Whether `Expect: 100-continue` is the upstream's to answer, rather than ours.
+    pub forward_expect: bool,
 }
 
 impl ProxySettings {
@@ -43,6 +47,7 @@ impl ProxySettings {
             idle_connections_max: 256,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            forward_expect: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The proxy half: listener, raw heads, forwarding, tunnels, against upstreams scripted in the test.
 
+mod expect;
 mod forwarding;
 mod heads;
 mod listening;

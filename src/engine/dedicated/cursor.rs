@@ -273,7 +273,7 @@ impl Cursor {
         let mut render = Renderer::new(&event, &mut self.text);
         self.groups
             .values_mut()
-            .for_each(|group| group.offer(&event, &mut render));
+            .for_each(|group| group.offer(&event, &mut render).push_all());
     }
 
     fn join(&mut self, joining: Joining) {

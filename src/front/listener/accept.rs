@@ -57,11 +57,8 @@ pub(super) async fn run<S: Service>(
             }
         };
         backoff = BACKOFF_MIN;
-        let client = ClientInfo {
-            peer,
-            local: stream.local_addr().unwrap_or(listener.address),
-            scheme: "http",
-        };
+        let local = stream.local_addr().unwrap_or(listener.address);
+        let client = ClientInfo::new(peer, local, "http");
         // Without it an answer waits for the client's delayed ACK; with an error the socket is dead, as reading will tell.
         let _ = stream.set_nodelay(true);
         let (service, head, shutdown, drain) = (

@@ -4,14 +4,17 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::Response;
+use http::{HeaderValue, Response, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -39,7 +42,9 @@ pub async fn serve<IO, S>(
     IO: Io + 'static,
     S: Service,
 {
-    let end = serve_http(stream, &client, service, head, shutdown, drain).await;
+    // Boxed, so that a session's task has no room for what HTTP needed before it.
+    let http = serve_http(stream, &client, service, head, shutdown, drain);
+    let end = Box::pin(http).await;
     match end {
         End::Gone => (),
         End::Closed { stream, has_unread } => close(stream, &[], has_unread).await,
@@ -103,10 +108,12 @@ where
 {
     let link = Arc::new(Link::default());
     let taken: Mutex<Option<(Bytes, Session)>> = Mutex::new(None);
+    let is_ending = AtomicBool::new(false);
     let answers = service_fn(|request| Answering {
         answer: service.call(request, client),
         link: &link,
         taken: &taken,
+        is_ending: &is_ending,
     });
     let io = TokioIo::new(HeadIo::new(stream, head, Arc::clone(&link)));
     let mut connection = http1::Builder::new()
@@ -127,6 +134,7 @@ where
     let ended = match ended {
         Some(ended) => ended,
         None => {
+            is_ending.store(true, Ordering::Relaxed);
             Pin::new(&mut connection).graceful_shutdown();
             let finishing = poll_fn(|cx| connection.poll_without_shutdown(cx));
             match timeout(drain, finishing).await {
@@ -171,6 +179,8 @@ struct Answering<'a> {
     answer: BoxFuture<'a, Answer>,
     link: &'a Arc<Link>,
     taken: &'a Mutex<Option<(Bytes, Session)>>,
+    /// The connection is closed behind this answer.
+    is_ending: &'a AtomicBool,
 }
 
 impl Future for Answering<'_> {
@@ -178,7 +188,12 @@ impl Future for Answering<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match ready!(self.answer.as_mut().poll(cx)) {
-            Answer::Http(response) => {
+            Answer::Http(mut response) => {
+                if self.is_ending.load(Ordering::Relaxed) {
+                    // Instead of `keep-alive`, to which hyper would add its own `close`.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
                 Poll::Ready(Ok(response.map(|body| body.answering(self.link))))
             }
             Answer::TakeOver { head, session } => {

@@ -1,3 +1,5 @@
+//! Escaped keys, there and back.
+
 use bson::doc;
 use proptest::prelude::*;
 

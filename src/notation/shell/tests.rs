@@ -1,3 +1,5 @@
+//! Texts in the shell's notation, and what they mean.
+
 use bson::{bson, doc};
 use proptest::prelude::*;
 

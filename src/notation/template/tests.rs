@@ -1,3 +1,5 @@
+//! Variables in a document, replaced by literals.
+
 use bson::{Bson, Document, Regex, bson, doc};
 
 use super::*;

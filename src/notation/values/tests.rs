@@ -1,3 +1,5 @@
+//! `@user`, `@now` and their like in a document, replaced by values.
+
 use bson::{Document, bson, doc};
 
 use super::*;

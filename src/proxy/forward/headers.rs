@@ -3,9 +3,9 @@
 //! Maps are built anew rather than edited: `HeaderMap::remove` puts the last header in the gap, and the order of headers
 //! is the sender's to choose.
 
-use std::{fmt::Write as _, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::proxy::ClientInfo;
 
@@ -19,10 +19,15 @@ pub(super) enum Intent {
 }
 
 /// Returns what a request asks for.
-pub(super) fn intent(headers: &HeaderMap) -> Intent {
+///
+/// A WebSocket begins with GET; with any other method it is an ordinary request, which cannot cost the client its
+/// connection. Other protocols may begin with what they like (Docker's begins with POST).
+pub(super) fn intent(method: &Method, headers: &HeaderMap) -> Intent {
+    let may_begin =
+        |protocol: &str| method == Method::GET || !protocol.eq_ignore_ascii_case("websocket");
     let asks = headers.contains_key(header::UPGRADE)
         && tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
-        && protocols(headers).next().is_some();
+        && protocols(headers).any(may_begin);
     if asks {
         Intent::Switch
     } else {
@@ -30,12 +35,27 @@ pub(super) fn intent(headers: &HeaderMap) -> Intent {
     }
 }
 
+/// How requests reach the upstream, whoever sends them.
+#[derive(Clone, Debug)]
+pub(super) struct Manner {
+    /// The `Host` of a request that has none.
+    pub(super) default_host: HeaderValue,
+    /// `Expect: 100-continue` is the upstream's to answer.
+    pub(super) forward_expect: bool,
+}
+
 /// Returns the headers to send upstream.
+///
+/// `X-Forwarded-For` and `Forwarded` are lists of the hops, and get one more member. `X-Forwarded-Proto` and
+/// `X-Forwarded-Host` say what the client itself used, and are read as one value by most frameworks: what a proxy before
+/// us says stays as it is, since only the one that spoke TLS with the client knows; where nobody says, we do. That is
+/// what Envoy and Traefik do for a proxy they trust. Whoever is reached directly could write all four to the upstream
+/// before, so nothing can be forged now that could not be then.
 pub(super) fn for_upstream(
     headers: &HeaderMap,
     intent: Intent,
     client: &ClientInfo,
-    default_host: &HeaderValue,
+    manner: &Manner,
 ) -> HeaderMap {
     let named = named_by_connection(headers);
     let mut sent = HeaderMap::with_capacity(headers.len() + ADDED_MAX);
@@ -43,12 +63,12 @@ pub(super) fn for_upstream(
         if is_hop_by_hop(name) || is_ours(name) || is_named(&named, name) {
             continue;
         }
-        if name == header::EXPECT && is_continue(value) {
+        if name == header::EXPECT && !manner.forward_expect && is_continue(value) {
             continue;
         }
         sent.append(name.clone(), value.clone());
     }
-    let host = headers.get(header::HOST).unwrap_or(default_host);
+    let host = headers.get(header::HOST).unwrap_or(&manner.default_host);
     if !headers.contains_key(header::HOST) {
         sent.insert(header::HOST, host.clone());
     }
@@ -67,13 +87,27 @@ pub(super) fn for_upstream(
     sent
 }
 
+/// Returns whether the client's connection stays open by its request's own word, or HTTP/1.1's default.
+///
+/// In HTTP/1.0 hyper says itself that it stays.
+pub(super) fn stays(version: Version, headers: &HeaderMap) -> bool {
+    version == Version::HTTP_11
+        && !tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("close"))
+}
+
 /// Returns the headers to send to the client, and how long the upstream keeps the connection by its own word.
-pub(super) fn for_client(headers: HeaderMap) -> (HeaderMap, Option<Duration>) {
-    let advised = keep_alive_timeout(&headers);
+///
+/// Where the client's connection `stays` open and the upstream says `Connection: keep-alive`, so do we: HTTP/1.1 does
+/// not ask for it, but the client has always seen it.
+pub(super) fn for_client(headers: HeaderMap, stays: bool) -> (HeaderMap, Option<Duration>) {
     let has_framing = headers.contains_key(header::TRANSFER_ENCODING);
-    if !has_framing && !headers.keys().any(is_hop_by_hop) {
-        return (headers, advised);
+    if !has_framing && is_plain(&headers, stays) {
+        return (headers, None);
     }
+    let advised = keep_alive_timeout(&headers);
+    let mut keeps = stays
+        && tokens(&headers, &header::CONNECTION)
+            .any(|token| token.eq_ignore_ascii_case("keep-alive"));
     let named = named_by_connection(&headers);
     let mut sent = HeaderMap::with_capacity(headers.len());
     let mut last = None;
@@ -82,6 +116,10 @@ pub(super) fn for_client(headers: HeaderMap) -> (HeaderMap, Option<Duration>) {
         let name = name.or_else(|| last.clone());
         last.clone_from(&name);
         let Some(name) = name else { continue };
+        if name == header::CONNECTION && std::mem::take(&mut keeps) {
+            sent.insert(name, HeaderValue::from_static("keep-alive"));
+            continue;
+        }
         let is_dropped = is_hop_by_hop(&name)
             || name == header::TRANSFER_ENCODING
             || (has_framing && name == header::CONTENT_LENGTH)
@@ -91,6 +129,18 @@ pub(super) fn for_client(headers: HeaderMap) -> (HeaderMap, Option<Duration>) {
         }
     }
     (sent, advised)
+}
+
+/// Whether an answer's headers can stay as they are: at most one is about the connection, and says what we would say.
+fn is_plain(headers: &HeaderMap, stays: bool) -> bool {
+    let mut says = 0;
+    headers.iter().all(|(name, value)| {
+        if *name != header::CONNECTION {
+            return !is_hop_by_hop(name);
+        }
+        says += 1;
+        stays && says == 1 && value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+    })
 }
 
 /// Whether a header is about one connection, not about the message. `Transfer-Encoding` is dealt with apart: hyper
@@ -107,8 +157,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// Whether we write the header ourselves, with what the client sent in front.
 fn is_ours(name: &HeaderName) -> bool {
-    *name == header::FORWARDED
-        || [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST].contains(&name)
+    *name == header::FORWARDED || *name == X_FORWARDED_FOR
 }
 
 /// Returns the header names that `Connection` names, lower case, but for its options and what it must not name.
@@ -146,6 +195,11 @@ fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     tokens(headers, &header::UPGRADE).filter(|protocol| !protocol.eq_ignore_ascii_case("h2c"))
 }
 
+/// Whether the client waits for leave to send its body.
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get_all(header::EXPECT).iter().any(is_continue)
+}
+
 fn is_continue(value: &HeaderValue) -> bool {
     value.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
@@ -166,45 +220,56 @@ fn add_forwarded(
     client: &ClientInfo,
     host: &HeaderValue,
 ) {
-    let address = client.peer.ip().to_canonical();
-    add(sent, received, &X_FORWARDED_FOR, |text| {
-        write!(text, "{address}")
-    });
-    add(sent, received, &X_FORWARDED_PROTO, |text| {
-        text.write_str(client.scheme)
-    });
-    let host = host.to_str().unwrap_or_default();
-    add(sent, received, &X_FORWARDED_HOST, |text| {
-        text.write_str(host)
-    });
-    add(sent, received, &header::FORWARDED, |text| {
-        match address {
-            IpAddr::V4(address) => write!(text, "for={address}")?,
-            IpAddr::V6(address) => write!(text, "for=\"[{address}]\"")?,
-        }
-        write!(text, ";host=\"{host}\";proto={}", client.scheme)
-    });
+    let address = &client.address;
+    if received.contains_key(&X_FORWARDED_FOR) {
+        append(sent, received, X_FORWARDED_FOR, &[address.as_bytes()]);
+    } else {
+        sent.insert(X_FORWARDED_FOR, address.clone());
+    }
+    if !received.contains_key(&X_FORWARDED_PROTO) {
+        sent.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
+    }
+    if !received.contains_key(&X_FORWARDED_HOST) {
+        sent.insert(X_FORWARDED_HOST, host.clone());
+    }
+    let (open, close): (&[u8], &[u8]) = match client.peer.ip().to_canonical() {
+        IpAddr::V4(_) => (b"for=", b";host=\""),
+        IpAddr::V6(_) => (b"for=\"[", b"]\";host=\""),
+    };
+    let member = [
+        open,
+        address.as_bytes(),
+        close,
+        host.as_bytes(),
+        b"\";proto=",
+        client.scheme.as_bytes(),
+    ];
+    append(sent, received, header::FORWARDED, &member);
 }
 
-/// Adds a member to the list that the client sent.
-fn add(
-    sent: &mut HeaderMap,
-    received: &HeaderMap,
-    name: &HeaderName,
-    member: impl FnOnce(&mut String) -> std::fmt::Result,
-) {
-    let mut text = String::with_capacity(64);
-    for earlier in received.get_all(name) {
-        text.push_str(earlier.to_str().unwrap_or_default());
-        text.push_str(", ");
+/// Adds a member, given in parts, to the list that the client sent.
+fn append(sent: &mut HeaderMap, received: &HeaderMap, name: HeaderName, member: &[&[u8]]) {
+    let earlier = || received.get_all(&name).iter().map(HeaderValue::as_bytes);
+    // The exact length: the bytes become the value as they are.
+    let len = earlier()
+        .map(|value| value.len() + SEPARATOR.len())
+        .sum::<usize>()
+        + member.iter().map(|part| part.len()).sum::<usize>();
+    let mut list = Vec::with_capacity(len);
+    for value in earlier() {
+        list.extend_from_slice(value);
+        list.extend_from_slice(SEPARATOR);
     }
-    // Writing to a string does not fail.
-    let _ = member(&mut text);
-    if let Ok(value) = HeaderValue::try_from(text) {
-        sent.insert(name.clone(), value);
+    for part in member {
+        list.extend_from_slice(part);
+    }
+    // Its parts are header values, so it is one.
+    if let Ok(value) = HeaderValue::try_from(list) {
+        sent.insert(name, value);
     }
 }
 
+const SEPARATOR: &[u8] = b", ";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

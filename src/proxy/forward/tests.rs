@@ -1,3 +1,5 @@
+//! What forwarding counts.
+
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusBuilder;
 

@@ -1,3 +1,5 @@
+//! Raw heads: what passes, what is encoded, what is refused.
+
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

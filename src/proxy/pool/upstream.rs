@@ -3,10 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -19,71 +16,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
-use super::{Pool, UpstreamStream};
+use super::{Pool, RequestBody, Upload, UpstreamStream};
 use crate::proxy::{BodyError, timer::Deadline};
-
-/// The body of a request to the upstream.
-#[derive(Debug)]
-pub(crate) enum RequestBody {
-    Empty,
-    Client {
-        body: Incoming,
-        /// Set whenever a part of it was taken: an upload may last longer than an answer may.
-        has_moved: Arc<AtomicBool>,
-    },
-}
-
-impl RequestBody {
-    pub(crate) fn new(body: Incoming) -> Self {
-        if body.is_end_stream() {
-            return Self::Empty;
-        }
-        Self::Client {
-            body,
-            has_moved: Arc::default(),
-        }
-    }
-
-    fn progress(&self) -> Option<Arc<AtomicBool>> {
-        match self {
-            Self::Empty => None,
-            Self::Client { has_moved, .. } => Some(Arc::clone(has_moved)),
-        }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Client { body, has_moved } => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                has_moved.store(true, Ordering::Relaxed);
-                Poll::Ready(frame)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Client { body, .. } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client { body, .. } => body.size_hint(),
-        }
-    }
-}
 
 /// Why an exchange has no answer.
 #[derive(Debug)]
@@ -125,17 +59,17 @@ impl Upstream {
 
     /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then.
     ///
-    /// `within`: how long neither the answer may come nor a part of the request's body be sent.
+    /// `upload`: what `request`'s body tells. `within`: how long neither the answer may come nor a part of the request's body be sent.
     ///
     /// # Cancel safety
     /// Dropping it breaks the exchange off; the connection cannot be used again and must be dropped, too.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<RequestBody>,
+        upload: Option<&Upload>,
         within: Duration,
     ) -> Result<Response<Incoming>, ExchangeError> {
         self.deadline.set(within);
-        let progress = request.body().progress();
         let mut answer = pin!(self.sender.try_send_request(request));
         let (driver, deadline) = (&mut self.driver, &mut self.deadline);
         let outcome = poll_fn(|cx| {
@@ -151,8 +85,7 @@ impl Upstream {
                 })),
                 Poll::Pending => loop {
                     ready!(deadline.poll(cx));
-                    let has_moved = |flag: &Arc<AtomicBool>| flag.swap(false, Ordering::Relaxed);
-                    if !progress.as_ref().is_some_and(has_moved) {
+                    if !upload.is_some_and(Upload::has_moved) {
                         return Poll::Ready(Err(ExchangeError::Timeout));
                     }
                     deadline.set(within);

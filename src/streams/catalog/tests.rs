@@ -1,3 +1,5 @@
+//! The catalog: what replaces what, and when it held.
+
 use super::*;
 
 fn at(time: u32) -> Timestamp {

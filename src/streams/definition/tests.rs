@@ -1,3 +1,5 @@
+//! Definitions as they are stored, whole and broken.
+
 use bson::bson;
 
 use crate::{streams::testing::Case, wire::testing::recorded};

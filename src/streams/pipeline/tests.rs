@@ -1,3 +1,5 @@
+//! Definition and request, bound to one pipeline.
+
 use bson::bson;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! What the security screen lets through.
+
 use bson::doc;
 
 use super::*;

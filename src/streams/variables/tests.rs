@@ -1,3 +1,5 @@
+//! Where a variable's value comes from, and which of two wins.
+
 use bson::bson;
 
 use crate::streams::testing::principal;

@@ -1,3 +1,5 @@
+//! Events as texts and frames.
+
 use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use crate::wire::testing::{Json, recorded};

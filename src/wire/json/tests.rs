@@ -1,3 +1,5 @@
+//! Every BSON type in every JSON mode.
+
 use bson::{Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use proptest::prelude::*;
 

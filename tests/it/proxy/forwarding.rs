@@ -187,20 +187,32 @@ async fn a_get_with_a_chunked_body_keeps_it() {
 }
 
 #[tokio::test]
-async fn expect_is_answered_here() {
-    let (upstream, _front, mut client) = with_client().await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-        .await;
+async fn keep_alive_is_passed_on_where_the_connection_stays() {
+    let answer = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na";
+    let (upstream, front, mut client) = with_client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let mut peer = upstream.accept().await;
-    let head = peer.head().await;
-    assert!(!head.to_lowercase().contains("expect"), "{head}");
-    assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
-    client.send("ab").await;
-    assert_eq!(peer.exactly(2).await, "ab");
-    peer.send("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
-        .await;
-    assert!(client.head().await.starts_with("HTTP/1.1 201 Created"));
+    peer.head().await;
+    peer.send(answer).await;
+    assert_eq!(client.until("\r\n\r\na").await, answer);
+    // On the same connection: the client asks for its end.
+    client.send(GET).await;
+    peer.head().await;
+    peer.send(answer).await;
+    assert_eq!(
+        client.rest().await,
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"
+    );
+    // We ask for it.
+    let mut client = front.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    peer.head().await;
+    front.shutdown.begin();
+    peer.send(answer).await;
+    assert_eq!(
+        client.rest().await,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
+    );
 }
 
 #[tokio::test]

@@ -74,6 +74,27 @@ async fn an_upgrade_to_h2c_is_not_asked_for() {
 }
 
 #[tokio::test]
+async fn with_another_method_than_get_it_is_an_ordinary_request() {
+    let upstream = Upstream::bind().await;
+    let front = Front::before(&upstream);
+    let mut client = front.client().await;
+    client.send(ASK.replacen("GET", "TRACE", 1)).await;
+    let mut peer = upstream.accept().await;
+    let head = peer.head().await;
+    assert!(head.starts_with("TRACE /chat HTTP/1.1\r\n"), "{head}");
+    assert!(
+        !head.contains("Upgrade") && !head.contains("onnection:"),
+        "{head}"
+    );
+    let refused = "HTTP/1.1 405 No\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n";
+    peer.send(refused).await;
+    assert_eq!(client.head().await, refused);
+    // And the connection stays.
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(peer.head().await.starts_with("GET / HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
 async fn an_upstream_that_dies_of_an_upgrade_is_502() {
     let upstream = Upstream::bind().await;
     let front = Front::before(&upstream);

@@ -1,6 +1,8 @@
-use http::{HeaderMap, HeaderName, HeaderValue};
+//! Which headers cross, and which are added.
 
-use super::{Intent, for_client, for_upstream, intent};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+use super::{Intent, Manner, for_client, for_upstream, intent, stays};
 use crate::proxy::ClientInfo;
 
 fn map(text: &str) -> HeaderMap {
@@ -25,16 +27,19 @@ fn text(map: &HeaderMap) -> String {
 #[track_caller]
 fn check(received: &str, expected: &str) {
     let received = map(&format!("host: h\n{received}"));
-    let client = ClientInfo {
-        peer: "10.1.2.3:4".parse().expect("address"),
-        local: "10.0.0.1:80".parse().expect("address"),
-        scheme: "http",
-    };
+    let client = ClientInfo::new(
+        "10.1.2.3:4".parse().expect("address"),
+        "10.0.0.1:80".parse().expect("address"),
+        "http",
+    );
     let sent = for_upstream(
         &received,
-        intent(&received),
+        intent(&Method::GET, &received),
         &client,
-        &HeaderValue::from_static("default"),
+        &Manner {
+            default_host: HeaderValue::from_static("default"),
+            forward_expect: false,
+        },
     );
     let ours = "x-forwarded-for: 10.1.2.3\nx-forwarded-proto: http\nx-forwarded-host: h\n\
                 forwarded: for=10.1.2.3;host=\"h\";proto=http\n";
@@ -73,11 +78,16 @@ fn a_client_cannot_name_away_what_we_add_or_what_delimits() {
 }
 
 #[test]
-fn forwarded_headers_are_appended() {
+fn hops_are_appended_and_what_the_client_used_stays() {
     check(
         "x-forwarded-for: 1.1.1.1\nx-forwarded-for: 2.2.2.2\nx-forwarded-proto: https\nforwarded: for=1.1.1.1",
-        "x-forwarded-for: 1.1.1.1, 2.2.2.2, 10.1.2.3\nx-forwarded-proto: https, http\nx-forwarded-host: h\n\
+        "x-forwarded-proto: https\nx-forwarded-for: 1.1.1.1, 2.2.2.2, 10.1.2.3\nx-forwarded-host: h\n\
          forwarded: for=1.1.1.1, for=10.1.2.3;host=\"h\";proto=http\n",
+    );
+    check(
+        "x-forwarded-host: www.example\nconnection: x-forwarded-host",
+        "x-forwarded-host: www.example\nx-forwarded-for: 10.1.2.3\nx-forwarded-proto: http\n\
+         forwarded: for=10.1.2.3;host=\"h\";proto=http\n",
     );
 }
 
@@ -92,23 +102,73 @@ fn h2c_is_not_asked_for_and_websocket_is() {
         "connection: Upgrade\nupgrade: websocket\n",
     );
     check("upgrade: websocket", "");
-    assert_eq!(
-        intent(&map("connection: keep-alive, upGrade\nupgrade: WebSocket")),
-        Intent::Switch
+    check_intent(
+        &Method::GET,
+        "connection: keep-alive, upGrade\nupgrade: WebSocket",
+        Intent::Switch,
     );
-    assert_eq!(
-        intent(&map("connection: upgrade\nupgrade: H2C")),
-        Intent::Exchange
+    check_intent(
+        &Method::GET,
+        "connection: upgrade\nupgrade: H2C",
+        Intent::Exchange,
     );
+}
+
+#[track_caller]
+fn check_intent(method: &Method, headers: &str, expected: Intent) {
+    assert_eq!(intent(method, &map(headers)), expected);
+}
+
+#[test]
+fn only_a_get_begins_a_websocket() {
+    for method in [Method::TRACE, Method::POST, Method::HEAD, Method::OPTIONS] {
+        let headers = "connection: Upgrade\nupgrade: websocket";
+        check_intent(&method, headers, Intent::Exchange);
+    }
+    let docker = "connection: Upgrade\nupgrade: tcp";
+    check_intent(&Method::POST, docker, Intent::Switch);
+}
+
+#[track_caller]
+fn check_answer(received: &str, stays: bool, expected: &str, advised: Option<u64>) {
+    let (sent, got) = for_client(map(received), stays);
+    assert_eq!(text(&sent), expected);
+    assert_eq!(got, advised.map(std::time::Duration::from_secs));
 }
 
 #[test]
 fn answers_lose_what_is_about_the_connection() {
-    let (sent, advised) = for_client(map(
+    check_answer(
         "a: 1\nconnection: x, keep-alive\nx: 1\nkeep-alive: timeout=5, max=9\nb: 1\na: 2",
-    ));
-    assert_eq!(text(&sent), "a: 1\na: 2\nb: 1\n");
-    assert_eq!(advised, Some(std::time::Duration::from_secs(4)));
-    let (sent, advised) = for_client(map("transfer-encoding: chunked\ncontent-length: 3\na: 1"));
-    assert_eq!((text(&sent).as_str(), advised), ("a: 1\n", None));
+        false,
+        "a: 1\na: 2\nb: 1\n",
+        Some(4),
+    );
+    check_answer(
+        "transfer-encoding: chunked\ncontent-length: 3\na: 1",
+        false,
+        "a: 1\n",
+        None,
+    );
+}
+
+#[test]
+fn keep_alive_is_said_where_the_upstream_says_it_and_it_is_true() {
+    let plain = "a: 1\nconnection: Keep-Alive\nb: 1\n";
+    check_answer(plain, true, plain, None);
+    check_answer(plain, false, "a: 1\nb: 1\n", None);
+    check_answer("a: 1\nconnection: close", true, "a: 1\n", None);
+    check_answer(
+        "connection: x, keep-alive\nx: 1\nconnection: keep-alive\nkeep-alive: timeout=3\na: 1",
+        true,
+        "connection: keep-alive\na: 1\n",
+        Some(2),
+    );
+    for (version, headers, expected) in [
+        (Version::HTTP_11, "a: 1", true),
+        (Version::HTTP_11, "connection: te, Close", false),
+        (Version::HTTP_10, "connection: keep-alive", false),
+    ] {
+        assert_eq!(stays(version, &map(headers)), expected, "{headers}");
+    }
 }
