@@ -63,7 +63,7 @@ fn describe() {
     );
     describe_gauge!(
         "sidestream_cursors",
-        "Cursors open in MongoDB, by kind: feed, dedicated, catch_up."
+        "Change streams open in MongoDB, by kind: feed, dedicated, catch_up, probe."
     );
     describe_counter!(
         "sidestream_upstream_requests_total",

@@ -225,6 +225,6 @@ impl Past {
             ..Reading::default()
         };
         let stream = open(client, self.feed.scope(), &watched, &start, &[], reading).await?;
-        Ok(Tail::new(stream))
+        Ok(Tail::new(stream, "catch_up"))
     }
 }

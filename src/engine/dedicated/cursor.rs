@@ -199,7 +199,7 @@ impl Cursor {
     }
 
     async fn consume(&mut self, stream: Opened) -> Left {
-        let mut tail = Tail::new(stream);
+        let mut tail = Tail::new(stream, "dedicated");
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.reset();
         let mut singly_until = self.singly.then_some(SINGLY_EVENTS);
@@ -251,7 +251,7 @@ impl Cursor {
                     singly_until = None;
                     self.note(&tail);
                     match self.source.open(&self.place, &self.excluded, None).await {
-                        Ok(batched) => tail = Tail::new(batched),
+                        Ok(batched) => tail = Tail::new(batched, "dedicated"),
                         Err(error) => return Left::Failed(error),
                     }
                 }

@@ -66,7 +66,6 @@ impl Drop for Place {
                 by_collection.remove(&self.namespace);
             }
         }
-        metrics::gauge!("sidestream_cursors", "kind" => "dedicated").decrement(1.0);
     }
 }
 
@@ -193,7 +192,6 @@ impl Pool {
         }
         self.cursors.open.fetch_add(1, Ordering::AcqRel);
         by_collection.insert(namespace.clone(), here + 1);
-        metrics::gauge!("sidestream_cursors", "kind" => "dedicated").increment(1.0);
         Ok(Place {
             cursors: Arc::clone(&self.cursors),
             key: key.clone(),

@@ -158,7 +158,10 @@ pub async fn next_id(
         batch_size: Some(1),
         ..Reading::default()
     };
-    let mut ids = Tail::new(open(client, scope, watched, position, &names_only, reading).await?);
+    let mut ids = Tail::new(
+        open(client, scope, watched, position, &names_only, reading).await?,
+        "probe",
+    );
     let next = async {
         loop {
             match ids.step().await? {
@@ -188,10 +191,17 @@ type Read = Result<Option<RawDocumentBuf>, mongodb::error::Error>;
 /// The driver's own `Stream` hides the token while it waits, and a read that is dropped half-way loses its batch; here the
 /// read that is under way is kept until it is done.
 pub struct Tail {
+    kind: &'static str,
     /// The stream, while nobody reads it.
     idle: Option<Opened>,
     reading: Option<BoxFuture<'static, (Opened, Read)>>,
     token: Option<ResumeToken>,
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        metrics::gauge!("sidestream_cursors", "kind" => self.kind).decrement(1.0);
+    }
 }
 
 /// What a read brought.
@@ -206,13 +216,15 @@ pub enum Step {
 }
 
 impl Tail {
-    /// Begins to read.
-    pub fn new(stream: Opened) -> Self {
+    /// Begins to read. `kind` is the label by which the metric `sidestream_cursors` counts it.
+    pub fn new(stream: Opened, kind: &'static str) -> Self {
+        metrics::gauge!("sidestream_cursors", "kind" => kind).increment(1.0);
         let token = stream
             .resume_token()
             .as_ref()
             .and_then(ResumeToken::from_driver);
         Self {
+            kind,
             idle: Some(stream),
             reading: None,
             token,

@@ -142,9 +142,8 @@ impl Task {
     }
 
     async fn consume(&mut self, cursor: Opened, singly: &mut bool, pause: &mut Duration) -> Left {
-        let mut tail = Tail::new(cursor);
+        let mut tail = Tail::new(cursor, "feed");
         let mut batch = Vec::new();
-        let _open = OpenCursor::new();
         loop {
             // Biased: who waits to subscribe is served before the next event is awaited.
             let first = tokio::select! {
@@ -373,21 +372,5 @@ fn drain(
             return None;
         }
         next = tail.step_now()?;
-    }
-}
-
-/// Counts an open cursor while it lives.
-struct OpenCursor;
-
-impl OpenCursor {
-    fn new() -> Self {
-        metrics::gauge!("sidestream_cursors", "kind" => "feed").increment(1.0);
-        Self
-    }
-}
-
-impl Drop for OpenCursor {
-    fn drop(&mut self) {
-        metrics::gauge!("sidestream_cursors", "kind" => "feed").decrement(1.0);
     }
 }
