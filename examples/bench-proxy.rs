@@ -335,6 +335,10 @@ impl Nginx {
             if std::net::TcpStream::connect(address).is_ok() {
                 return Ok(Some(nginx));
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a program that has nothing else to do until nginx listens"
+            )]
             std::thread::sleep(Duration::from_millis(20));
         }
         Err("nginx does not listen".into())
