@@ -67,6 +67,15 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let (tasks, shutdown, wishes) = (Tasks::new(), Shutdown::new(), Reload::new());
     let signals = Signals::listen().map_err(StartError::Signals)?;
     let metrics = Metrics::install()?;
+    // Bound before anything is begun that would have to be undone: a port that is taken is found out at once.
+    let bind = |address: &SocketAddr| Listener::bind("public", *address);
+    let listeners = config
+        .server
+        .listen
+        .iter()
+        .map(bind)
+        .collect::<Result<Vec<_>, _>>()?;
+    let admin = admin_listener(&config).await?;
     let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
     let streams = match &config.streams {
         Some(streams) => Some(rooms::streams(&config, streams, &tasks, shutdown.clone()).await?),
@@ -77,14 +86,6 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
         streams: streams.clone(),
         access_log: config.log.access,
     });
-    let bind = |address: &SocketAddr| Listener::bind("public", *address);
-    let listeners = config
-        .server
-        .listen
-        .iter()
-        .map(bind)
-        .collect::<Result<Vec<_>, _>>()?;
-    let admin = admin_listener(&config).await?;
 
     // What is background to all: it ends with the process, nobody waits for it.
     let background = Tasks::new();

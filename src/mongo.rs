@@ -23,6 +23,9 @@ pub enum MongoError {
     /// MongoDB does not answer, or not as a replica set member that accepts reads.
     #[error("MongoDB is not reachable: {0}")]
     Unreachable(String),
+    /// MongoDB does not accept the credentials of the connection string.
+    #[error("MongoDB does not accept the credentials of mongodb.uri: {0}")]
+    Credentials(String),
     /// MongoDB runs without a replica set, so it has no change streams.
     #[error("MongoDB runs without a replica set; change streams need one")]
     NoReplicaSet,
@@ -78,6 +81,8 @@ impl From<mongodb::error::Error> for MongoError {
                     message: refused.message.clone(),
                 }
             }
+            ErrorKind::Authentication { message, .. } => Self::Credentials(message.clone()),
+            ErrorKind::ServerSelection { message, .. } => Self::Unreachable(message.clone()),
             _ => Self::Unreachable(error.to_string()),
         }
     }

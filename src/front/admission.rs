@@ -488,7 +488,12 @@ fn public(error: &MongoError) -> String {
         MongoError::Unreachable(reason) => {
             // The feed has warned already; this is once a request.
             tracing::debug!(%reason, "request refused, MongoDB is not reachable");
-            "streams are not available: MongoDB is not reachable".to_owned()
+            "streams are not available: MongoDB is not reachable, or is not the replica set that mongodb.uri names"
+                .to_owned()
+        }
+        MongoError::Credentials(_) => {
+            "streams are not available: MongoDB does not accept the credentials of mongodb.uri"
+                .to_owned()
         }
         MongoError::NoReplicaSet => {
             "streams are not available: MongoDB runs without a replica set".to_owned()

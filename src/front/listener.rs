@@ -127,7 +127,7 @@ pub struct Listener {
 
 /// Why a listener is not bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
+#[error("cannot listen on {address}")]
 pub struct ListenError {
     address: SocketAddr,
     #[source]

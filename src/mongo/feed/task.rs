@@ -64,7 +64,7 @@ impl Task {
                 Left::Unheld => return,
                 Left::Failed(error) => {
                     if !self.recover(&error, &mut singly).await {
-                        tracing::warn!(feed = %self.scope, %error, "feed lost its cursor, trying again");
+                        self.warn(&error);
                         self.gate.live(&self.scope, false);
                         self.state.send_replace(State::Down(error.clone()));
                         if !self.wait(pause, &error).await {
@@ -74,6 +74,16 @@ impl Task {
                     }
                 }
             }
+        }
+    }
+
+    /// Says once what is wrong; that it still is, only to who asks for details.
+    fn warn(&self, error: &MongoError) {
+        match &*self.state.borrow() {
+            State::Opening | State::Live => {
+                tracing::warn!(feed = %self.scope, %error, "feed has no cursor, trying again until it has one");
+            }
+            State::Down(_) => tracing::debug!(feed = %self.scope, %error, "feed has no cursor yet"),
         }
     }
 

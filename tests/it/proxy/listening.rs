@@ -10,14 +10,17 @@ use tokio::{
 
 use super::stage::{Forwarding, Front, Taking, Upstream, within};
 
+/// More sockets than any test has taken over.
+const TAKEN_MAX: usize = 16;
+
 type Taken = (TakenSocket, oneshot::Sender<()>);
 
 async fn taking(
     head: &'static str,
     settings: ListenerSettings,
-) -> (Upstream, Front, mpsc::UnboundedReceiver<Taken>) {
+) -> (Upstream, Front, mpsc::Receiver<Taken>) {
     let upstream = Upstream::bind().await;
-    let (taken, sessions) = mpsc::unbounded_channel();
+    let (taken, sessions) = mpsc::channel(TAKEN_MAX);
     let others = Forwarding::new(upstream.settings());
     let front = Front::start(
         Taking {

@@ -218,7 +218,7 @@ impl Service for Forwarding {
 /// Takes every request for `/take` over and hands the socket to the test; the rest is forwarded.
 pub(crate) struct Taking {
     pub(crate) head: &'static str,
-    pub(crate) taken: mpsc::UnboundedSender<(TakenSocket, tokio::sync::oneshot::Sender<()>)>,
+    pub(crate) taken: mpsc::Sender<(TakenSocket, tokio::sync::oneshot::Sender<()>)>,
     pub(crate) others: Forwarding,
 }
 
@@ -238,7 +238,7 @@ impl Service for Taking {
                 session: Box::new(move |socket| {
                     Box::pin(async move {
                         let (done, is_done) = tokio::sync::oneshot::channel();
-                        taken.send((socket, done)).expect("the test listens");
+                        taken.send((socket, done)).await.expect("the test listens");
                         // The test ends the session by dropping its end.
                         let _ = is_done.await;
                     })
