@@ -40,12 +40,12 @@ const STREAM: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
 async fn a_busy_port_is_an_error_that_names_it() {
     let first = Listener::bind("public", "127.0.0.1:0".parse().expect("address")).expect("bind");
     let error = Listener::bind("public", first.local_addr()).expect_err("the port is taken");
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot listen on {}: ", first.local_addr())),
-        "{error}"
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {}", first.local_addr())
     );
+    let cause = std::error::Error::source(&error).expect("the system's reason");
+    assert!(cause.to_string().contains("in use"), "{cause}");
 }
 
 #[tokio::test]
