@@ -22,7 +22,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use sidestream::{
     front::listener::{Answer, ConnectionInfo, Listener, ListenerSettings, Service},
-    lifecycle::{Shutdown, Tasks},
+    lifecycle::{Cores, Shutdown, Tasks},
     proxy::{Forwarder, ProxySettings},
 };
 use tokio::{
@@ -172,7 +172,9 @@ fn own_threads(name: &str) -> Outcome<Vec<PathBuf>> {
     let mut threads = Vec::new();
     for entry in std::fs::read_dir("/proc/self/task")? {
         let thread = entry?.path();
-        if std::fs::read_to_string(thread.join("comm"))?.trim() == name {
+        let bears = std::fs::read_to_string(thread.join("comm"))?;
+        // The threads for connections are named by the product.
+        if bears.trim() == name || bears.starts_with("core-") {
             threads.push(thread);
         }
     }
@@ -289,12 +291,14 @@ async fn start_ours(threads: &Runtime, upstream: SocketAddr) -> Outcome<SocketAd
     let address = listener.local_addr();
     let settings = ProxySettings::new(format!("http://{upstream}").parse()?);
     let service = Arc::new(Forwarding(Forwarder::new(settings)?));
-    threads.spawn(listener.run(
-        service,
-        ListenerSettings::default(),
-        Tasks::new(),
-        Shutdown::new(),
-    ));
+    // As the product: connections on a thread for each processor.
+    let count = std::num::NonZeroUsize::new(threads.metrics().num_workers());
+    let cores = Cores::start(count.unwrap_or(std::num::NonZeroUsize::MIN))?;
+    let settings = ListenerSettings {
+        cores: Some(cores),
+        ..ListenerSettings::default()
+    };
+    threads.spawn(listener.run(service, settings, Tasks::new(), Shutdown::new()));
     Ok(address)
 }
 

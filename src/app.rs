@@ -20,7 +20,7 @@ use crate::delivery::Ending;
 use crate::front::Front;
 use crate::front::listener::{ListenError, Listener};
 use crate::front::streaming::Streaming;
-use crate::lifecycle::{Reload, Shutdown, Signals, Tasks};
+use crate::lifecycle::{Cores, Reload, Shutdown, Signals, Tasks};
 use crate::proxy::{Forwarder, ProxyError};
 
 pub use check::{CheckReport, check};
@@ -45,6 +45,9 @@ pub enum StartError {
     /// The signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    /// The threads for connections cannot be started.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
     /// There are no metrics to be had.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -113,9 +116,10 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
             admin::serve(listener, state, &tasks, ended.draining()).await;
         });
     }
+    let cores = Cores::one_each().map_err(StartError::Threads)?;
     let serving = tasks.child();
     for listener in listeners {
-        let settings = rooms::listener(&config);
+        let settings = rooms::listener(&config, cores.clone());
         let run = listener.run(
             Arc::clone(&front),
             settings,

@@ -21,7 +21,7 @@ use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
 use crate::front::route::{Mount, Mounts};
 use crate::front::streaming::Streaming;
-use crate::lifecycle::{Shutdown, Tasks};
+use crate::lifecycle::{Cores, Shutdown, Tasks};
 use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, connect};
 use crate::mongo::feed::FeedSettings;
@@ -51,7 +51,7 @@ pub(super) fn proxy(upstream: &config::Upstream) -> ProxySettings {
 }
 
 /// The public listener's settings.
-pub(super) fn listener(config: &Config) -> ListenerSettings {
+pub(super) fn listener(config: &Config, cores: Cores) -> ListenerSettings {
     ListenerSettings {
         connections_max: config.server.max_connections,
         head: HeadSettings {
@@ -60,6 +60,7 @@ pub(super) fn listener(config: &Config) -> ListenerSettings {
             idle_max: config.server.keep_alive,
             ..HeadSettings::default()
         },
+        cores: Some(cores),
         drain: config.server.drain,
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    lifecycle::{Shutdown, Tasks},
+    lifecycle::{Cores, Shutdown, Tasks},
     proxy::{ClientInfo, Forwarded, HeadSettings, ProxyBody},
 };
 
@@ -103,6 +103,8 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Limits on request heads.
     pub head: HeadSettings,
+    /// The threads on which connections run; `None`: where the listener does.
+    pub cores: Option<Cores>,
     /// How long running requests (and sessions, which end themselves) may go on once draining has begun.
     pub drain: Duration,
 }
@@ -112,6 +114,7 @@ impl Default for ListenerSettings {
         Self {
             connections_max: 110_000,
             head: HeadSettings::default(),
+            cores: None,
             drain: Duration::from_secs(30),
         }
     }

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// A family of running tasks. Clones are the same family.
@@ -37,6 +37,20 @@ impl Tasks {
         // The member is dropped after the future, also on a panic or an abort. Not an `async` block: one that awaits what
         // it captured has room for it twice, and this is in every session's task.
         tokio::spawn(future.map(move |()| drop(member)))
+    }
+
+    /// Runs `future` as a task of another reactor.
+    pub(super) fn spawn_on<F>(
+        &self,
+        reactor: &Handle,
+        name: &'static str,
+        future: F,
+    ) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let member = self.member(name);
+        reactor.spawn(future.map(move |()| drop(member)))
     }
 
     /// Runs `work` on a thread where it may block.

@@ -8,11 +8,20 @@ mod stream;
 mod upload;
 mod upstream;
 
-use std::{fmt, io, sync::Mutex, time::Duration};
+use std::{
+    fmt, io,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+
+use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
 pub(crate) use self::{
@@ -86,8 +95,11 @@ pub(crate) struct Pool {
     settings: ProxySettings,
     tls: Option<TlsConnector>,
     client: hyper::client::conn::http1::Builder,
-    /// The last one used is the first one lent, so that few stay warm. Held for a push or a pop only.
-    idle: Mutex<Vec<Idle>>,
+    /// What is kept, by the thread it was used on: a connection lent to another thread would wake the first one for each
+    /// byte. In each the last one used is the first one lent, so that few stay warm. Held for a push or a pop only.
+    idle: Vec<Mutex<Vec<Idle>>>,
+    /// How many are kept in all.
+    idle_count: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -106,7 +118,8 @@ impl Pool {
             tls: stream::tls_connector(&settings.upstream)?,
             settings,
             client,
-            idle: Mutex::new(Vec::new()),
+            idle: (0..IDLE_SHARES).map(|_| Mutex::default()).collect(),
+            idle_count: AtomicUsize::new(0),
         })
     }
 
@@ -116,13 +129,15 @@ impl Pool {
 
     /// Lends a kept connection, if there is one that may still be good.
     pub(crate) fn kept(&self) -> Option<Box<Upstream>> {
-        let mut idle = self.lock();
+        let mut idle = lock(self.share());
         let newest = idle.pop()?;
+        self.idle_count.fetch_sub(1, Ordering::Relaxed);
         if newest.until > Instant::now() {
             return Some(newest.upstream);
         }
         // Older ones mostly ended earlier; what is left is swept. Closing sockets needs no lock.
         let ended = std::mem::take(&mut *idle);
+        self.idle_count.fetch_sub(ended.len(), Ordering::Relaxed);
         drop(idle);
         drop(ended);
         None
@@ -168,36 +183,48 @@ impl Pool {
             return;
         }
         let until = Instant::now() + idle_max;
-        let mut idle = self.lock();
-        if idle.len() < self.settings.idle_connections_max {
-            idle.push(Idle { upstream, until });
+        // Two threads that count at once may keep one each too many, which harms nobody.
+        if self.idle_count.load(Ordering::Relaxed) < self.settings.idle_connections_max {
+            self.idle_count.fetch_add(1, Ordering::Relaxed);
+            lock(self.share()).push(Idle { upstream, until });
         }
     }
 
     /// Closes the connections that have been idle for too long.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
-        let mut ended = Vec::new();
-        let mut idle = self.lock();
-        let mut at = 0;
-        while at < idle.len() {
-            if idle[at].until > now {
-                at += 1;
-            } else {
-                ended.push(idle.swap_remove(at));
+        for share in &self.idle {
+            let mut ended = Vec::new();
+            let mut idle = lock(share);
+            let mut at = 0;
+            while at < idle.len() {
+                if idle[at].until > now {
+                    at += 1;
+                } else {
+                    ended.push(idle.swap_remove(at));
+                }
             }
+            self.idle_count.fetch_sub(ended.len(), Ordering::Relaxed);
+            drop(idle);
+            drop(ended);
         }
-        drop(idle);
-        drop(ended);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        // Nothing panics while it is held, and a half-done push or pop cannot be seen.
-        self.idle
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// What the caller's thread keeps; all threads that are no cores share one.
+    fn share(&self) -> &Mutex<Vec<Idle>> {
+        let place = Cores::here().map_or(0, |core| core + 1);
+        &self.idle[place % IDLE_SHARES]
     }
 }
+
+fn lock(idle: &Mutex<Vec<Idle>>) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+    // Nothing panics while it is held, and a half-done push or pop cannot be seen.
+    idle.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// More than this many threads share what they keep.
+const IDLE_SHARES: usize = 65;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -67,8 +67,24 @@ pub(super) async fn run<S: Service>(
             shutdown.clone(),
             settings.drain,
         );
-        connections.spawn("connection", async move {
-            connection::serve(stream, client, &*service, head, &shutdown, drain).await;
+        let Some(cores) = &settings.cores else {
+            connections.spawn("connection", async move {
+                connection::serve(stream, client, &*service, head, &shutdown, drain).await;
+                drop(place);
+            });
+            continue;
+        };
+        // The socket leaves this reactor for that of its thread.
+        let Ok(socket) = stream.into_std() else {
+            continue;
+        };
+        cores.spawn(&connections, "connection", async move {
+            match TcpStream::from_std(socket) {
+                Ok(stream) => {
+                    connection::serve(stream, client, &*service, head, &shutdown, drain).await;
+                }
+                Err(error) => tracing::warn!(%error, "a connection cannot be watched: {error}"),
+            }
             drop(place);
         });
     }
