@@ -170,8 +170,19 @@ impl Task {
             if first.is_ok() {
                 *pause = BACKOFF_MIN;
             }
-            let left = drain(&mut tail, first, &mut batch);
-            let widened = self.take(batch.drain(..)).await;
+            let mut widened = false;
+            let next = match first {
+                Ok(Step::Event(raw)) => {
+                    // Handed on before the next read is begun, which costs more than all that is done with an event; and
+                    // the worker that was woken waits for this thread.
+                    widened = self.take(std::iter::once(raw)).await;
+                    tokio::task::yield_now().await;
+                    tail.step_now()
+                }
+                other => Some(other),
+            };
+            let left = next.and_then(|next| drain(&mut tail, next, &mut batch));
+            widened |= self.take(batch.drain(..)).await;
             self.note(&tail);
             // One event was asked for, to get past what could not be sent together with it: batches again from here.
             let passed = !matches!(left, Some(Left::Failed(_))) && std::mem::take(singly);
@@ -364,7 +375,7 @@ impl Task {
     }
 }
 
-/// Takes every event that is ready, beginning with what a step brought. Returns why the cursor must be left, if it must.
+/// Takes every further event that is ready, beginning with what a step brought. Returns why the cursor must be left, if it must.
 fn drain(
     tail: &mut Tail,
     first: Result<Step, MongoError>,
