@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{Answer, Io, Service, Session, TakenSocket, alarm::Alarm};
 use crate::{
-    lifecycle::Shutdown,
+    lifecycle::{Cores, Shutdown},
     proxy::{ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
 };
 
@@ -64,7 +64,8 @@ pub async fn serve<IO, S>(
                 stream: Box::new(stream),
                 early,
             });
-            within_drain(session, shutdown, drain).await;
+            // A session is woken by the engine, not by its socket: it runs where the engine does.
+            within_drain(Cores::at_home(session), shutdown, drain).await;
         }
     }
 }
