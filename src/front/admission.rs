@@ -243,8 +243,6 @@ impl Admission {
             definition_as_of,
             grant,
             outbox: outbox.clone(),
-            framing,
-            is_shared: plan.is_shared(),
         });
         let registered = self.metadata.live().register(Arc::clone(&session));
         match self.metadata.judge(&session) {

@@ -126,11 +126,6 @@ impl Feeds {
             .collect()
     }
 
-    /// Whether the database is watched already.
-    pub fn is_watched(&self, database: &str) -> bool {
-        self.lock().contains_key(&self.scope(database))
-    }
-
     /// Closes feeds that nobody has needed for long. Runs until its task is dropped.
     pub async fn sweep(self: Arc<Self>, live: Arc<LiveSessions>) {
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);

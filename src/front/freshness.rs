@@ -54,13 +54,10 @@ impl Freshness {
     }
 
     async fn refresh(&self, method: &Method, address: &Address) -> Result<(), MongoError> {
-        if address.is_database() {
+        if address.is_database() || address.collection() == PROPERTIES {
             return self.metadata.refresh_database(address.database()).await;
         }
         let namespace = Namespace::new(address.database(), address.collection());
-        if &*namespace.collection == PROPERTIES {
-            return self.metadata.refresh_database(address.database()).await;
-        }
         let whole = address.document().is_none();
         // A POST adds documents; every other method on the collection itself writes its properties.
         if whole && *method != Method::POST {

@@ -8,7 +8,6 @@ use bson::Timestamp;
 
 use crate::access::Grant;
 use crate::delivery::{Ending, Outbox};
-use crate::engine::plan::Framing;
 use crate::mongo::Namespace;
 use crate::streams::Definition;
 
@@ -25,10 +24,6 @@ pub struct LiveSession {
     pub grant: Grant,
     /// How it is ended.
     pub outbox: Outbox,
-    /// How its frames look.
-    pub framing: Framing,
-    /// Whether the feed alone serves it.
-    pub is_shared: bool,
 }
 
 /// All open sessions.

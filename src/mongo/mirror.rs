@@ -194,14 +194,6 @@ impl Mirror {
         gone
     }
 
-    /// One document as it is known; `None` if nothing is known of it.
-    pub fn known(&self, id: &Bson) -> Option<Known> {
-        self.lock()
-            .documents
-            .get(&key(id))
-            .map(|(_, known)| known.clone())
-    }
-
     /// All documents that are there.
     pub fn documents(&self) -> Vec<(Arc<Document>, Timestamp)> {
         let inner = self.lock();
