@@ -27,7 +27,7 @@ use mongodb::{Client, options::WriteConcern};
 use sidestream::{
     delivery::{Outbox, channel},
     lifecycle::Tasks,
-    session::{ContentCoding, SessionSettings, sse, websocket},
+    session::{ContentCoding, SessionSettings, Socket, sse, websocket},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -232,15 +232,22 @@ fn serve(kind: Kind, crowd: &mut Crowd, tasks: &Tasks) -> (Vec<Outbox>, usize) {
         match kind {
             Kind::WebSocket => {
                 let session = async move {
-                    let _closed =
-                        websocket::serve(socket, Bytes::new(), outlet, &settings, None).await;
+                    let _closed = websocket::serve(
+                        Socket::new(socket),
+                        Bytes::new(),
+                        outlet,
+                        &settings,
+                        None,
+                    )
+                    .await;
                 };
                 future_bytes = size_of_val(&session);
                 tasks.spawn("session", session);
             }
             Kind::Sse(coding) => {
                 let session = async move {
-                    let _closed = sse::serve(socket, outlet, &settings, coding, None).await;
+                    let _closed =
+                        sse::serve(Socket::new(socket), outlet, &settings, coding, None).await;
                 };
                 future_bytes = size_of_val(&session);
                 tasks.spawn("session", session);

@@ -8,4 +8,4 @@ mod ending;
 mod outbox;
 
 pub use ending::Ending;
-pub use outbox::{Outbox, Outcome, Outlet, SendError, channel};
+pub use outbox::{Direct, DirectTotals, Outbox, Outcome, Outlet, SendError, Sent, channel};

@@ -12,15 +12,40 @@
 mod client;
 pub mod close;
 mod coding;
+mod socket;
 pub mod sse;
 pub mod websocket;
 mod writer;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-pub use crate::session::coding::ContentCoding;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{delivery::Ending, session::websocket::Violation};
+pub use crate::session::{coding::ContentCoding, socket::Socket};
+
+use crate::{
+    delivery::{Direct, Ending},
+    session::websocket::Violation,
+};
+
+/// What a session reads from and writes to.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Returns the socket, where bytes may be written to it from any thread as they are.
+    fn direct(&self) -> Option<Arc<dyn Direct>>;
+}
+
+impl<S: Stream + ?Sized> Stream for Box<S> {
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        (**self).direct()
+    }
+}
+
+#[cfg(test)]
+impl Stream for tokio::io::DuplexStream {
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        None
+    }
+}
 
 /// The intervals of a session. None of them may be zero.
 #[derive(Clone, Debug, PartialEq, Eq)]

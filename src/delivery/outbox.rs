@@ -7,10 +7,20 @@
 //!
 //! The bound counts the bytes of the frames that wait here. What the writer has taken is in its hands and no longer
 //! counted, so a session holds at most twice the bound, or two frames larger than it.
+//!
+//! # Direct writes
+//!
+//! Most frames find a session that is idle: nothing waits, nothing is in its hands. Waking its task for one write costs
+//! more than the write. So a session may lend its socket to the queue ([`Outlet::lend`]), and [`Outbox::try_send_now`]
+//! writes to it at once, under the lock. The session *holds* the socket while it has anything to write itself
+//! ([`Outlet::hold`]) and lets go when it finds nothing to do: so exactly one of the two writes, and frames stay whole and
+//! in order. What the socket does not take at once goes to the session's task as the rest of a frame.
 
 use std::{
     collections::VecDeque,
+    fmt,
     future::poll_fn,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::delivery::Ending;
 
@@ -52,11 +63,42 @@ pub struct Outlet {
     shared: Arc<Shared>,
 }
 
+/// A socket that others than its session may write to, while that is idle.
+pub trait Direct: Send + Sync {
+    /// Writes what the socket takes at once, and returns how much that was.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if that is nothing; else whatever is wrong with the socket.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// Where a frame went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The socket has it whole.
+    Written,
+    /// It waits for the session, all of it or its rest.
+    Queued,
+}
+
+/// What was written to a session's socket without its task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectTotals {
+    /// Frames that were written whole.
+    pub frames: u64,
+    /// Bytes, those of frames that were only begun included.
+    pub bytes: u64,
+    /// When it was last written to.
+    pub last: Option<Instant>,
+}
+
 /// What the writer was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Frames were appended to the buffer, at least one.
     Frames,
+    /// The rest of a frame was appended whose beginning the socket has already. Nothing may be written before it.
+    Rest,
     /// The session ends, and nothing more will come.
     Ended(Ending),
 }
@@ -82,10 +124,48 @@ impl Outbox {
     /// [`SendError::Full`] if there is no room, [`SendError::Ended`] if the session has ended.
     pub fn try_send(&self, frame: Bytes) -> Result<(), SendError> {
         debug_assert!(!frame.is_empty(), "a frame has at least its header");
+        let queue = self.shared.lock();
+        if queue.ending.is_some() || queue.abandoned {
+            return Err(SendError::Ended);
+        }
+        self.push(queue, frame)
+    }
+
+    /// As [`Outbox::try_send`], but an idle session's socket is written to at once, if it was lent. For the last frame that
+    /// is known of: more of them are cheaper in one write, which is the session's to make.
+    ///
+    /// # Errors
+    /// As [`Outbox::try_send`].
+    pub fn try_send_now(&self, frame: Bytes) -> Result<Sent, SendError> {
+        debug_assert!(!frame.is_empty(), "a frame has at least its header");
         let mut queue = self.shared.lock();
         if queue.ending.is_some() || queue.abandoned {
             return Err(SendError::Ended);
         }
+        if queue.is_held || queue.rest.is_some() || !queue.frames.is_empty() {
+            return self.push(queue, frame).map(|()| Sent::Queued);
+        }
+        let written = match &queue.direct {
+            Some(direct) => direct.try_write(&frame).unwrap_or(0),
+            None => 0,
+        };
+        // A broken socket takes nothing: the session tries it again, and hears what is wrong.
+        if written == 0 {
+            return self.push(queue, frame).map(|()| Sent::Queued);
+        }
+        queue.direct_totals.bytes += written as u64;
+        queue.direct_totals.last = Some(Instant::now());
+        if written == frame.len() {
+            queue.direct_totals.frames += 1;
+            return Ok(Sent::Written);
+        }
+        // As good as in the writer's hands, so it is not counted.
+        queue.rest = Some(frame.slice(written..));
+        wake(queue);
+        Ok(Sent::Queued)
+    }
+
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, frame: Bytes) -> Result<(), SendError> {
         let bytes = queue.bytes.saturating_add(frame.len());
         if bytes > self.shared.bytes_max && !queue.frames.is_empty() {
             queue.end(Ending::Slow);
@@ -193,14 +273,44 @@ impl Outlet {
     ) -> Poll<Outcome> {
         debug_assert!(max > 0, "a writer takes at least one frame");
         let mut queue = self.shared.lock();
+        if let Some(rest) = queue.rest.take() {
+            queue.is_held = true;
+            into.push(rest);
+            return Poll::Ready(Outcome::Rest);
+        }
         if !queue.frames.is_empty() {
+            queue.is_held = true;
             queue.take(into, max);
             return Poll::Ready(Outcome::Frames);
         }
         match queue.ending {
             Some(ending) => Poll::Ready(Outcome::Ended(ending)),
-            None => queue.sleep(context),
+            None => {
+                queue.is_held = false;
+                queue.sleep(context)
+            }
         }
+    }
+
+    /// Lends the session's socket to whoever pushes, while the session is idle. It is held until [`Outlet::poll_ready`]
+    /// finds nothing.
+    pub fn lend(&mut self, direct: Arc<dyn Direct>) {
+        let mut queue = self.shared.lock();
+        queue.is_held = true;
+        queue.direct = Some(direct);
+    }
+
+    /// Takes the socket back until [`Outlet::poll_ready`] finds nothing: nobody else writes to it meanwhile. Returns the rest
+    /// of a frame that was begun; it must be written before anything else.
+    pub fn hold(&mut self) -> Option<Bytes> {
+        let mut queue = self.shared.lock();
+        queue.is_held = true;
+        queue.rest.take()
+    }
+
+    /// Returns what was written by others so far.
+    pub fn direct_totals(&self) -> DirectTotals {
+        self.shared.lock().direct_totals
     }
 
     /// Polls for the ending alone, also while frames wait that it flushes.
@@ -227,6 +337,8 @@ impl Outlet {
         let mut queue = self.shared.lock();
         queue.abandoned = true;
         queue.waker = None;
+        queue.direct = None;
+        queue.rest = None;
         queue.clear();
         queue.wake_producer();
     }
@@ -258,6 +370,12 @@ impl Shared {
     }
 }
 
+impl fmt::Debug for dyn Direct {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Direct")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
@@ -270,6 +388,13 @@ struct Queue {
     ending: Option<Ending>,
     /// Whether the outlet is gone.
     abandoned: bool,
+    /// Whether the session has something to write, or may have: then the socket is its alone.
+    is_held: bool,
+    /// The session's socket, if it was lent.
+    direct: Option<Arc<dyn Direct>>,
+    /// What the socket did not take of a frame that was written directly.
+    rest: Option<Bytes>,
+    direct_totals: DirectTotals,
 }
 
 impl Queue {

@@ -3,7 +3,7 @@
 use bson::{RawDocument, Timestamp};
 use bytes::Bytes;
 
-use crate::delivery::{Ending, Outbox};
+use crate::delivery::{Ending, Outbox, SendError, Sent};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
@@ -102,6 +102,7 @@ impl Group {
             event,
             render,
             frame: None,
+            written: 0,
         }
     }
 
@@ -136,11 +137,22 @@ pub(super) struct Pushes<'a, 'b> {
     event: &'a Event,
     render: &'a mut Renderer<'b>,
     frame: Option<Bytes>,
+    /// How many sockets have the frame already.
+    pub(super) written: u64,
+}
+
+/// How a frame is given to an outbox.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Manner {
+    /// Written to the socket of an idle session at once.
+    Now,
+    /// Left to the session, which writes it with those that follow.
+    Queued,
 }
 
 impl Pushes<'_, '_> {
     /// Gives the frame to those of the next `most` members that want it. Returns whether there are more.
-    pub(super) fn push(&mut self, most: usize) -> bool {
+    pub(super) fn push(&mut self, most: usize, manner: Manner) -> bool {
         for member in self.members.by_ref().take(most) {
             if !member.wants(self.event) {
                 continue;
@@ -152,15 +164,22 @@ impl Pushes<'_, '_> {
             let Some(frame) = &self.frame else {
                 return false;
             };
-            // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
-            let _: Result<(), crate::delivery::SendError> = member.outbox.try_send(frame.clone());
+            let sent = match manner {
+                Manner::Now => member.outbox.try_send_now(frame.clone()),
+                Manner::Queued => member.outbox.try_send(frame.clone()).map(|()| Sent::Queued),
+            };
+            match sent {
+                Ok(Sent::Written) => self.written += 1,
+                // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
+                Ok(Sent::Queued) | Err(SendError::Full | SendError::Ended) => (),
+            }
         }
         self.members.len() > 0
     }
 
     /// Gives the frame to all members that want it.
     pub(super) fn push_all(mut self) {
-        let more = self.push(usize::MAX);
+        let more = self.push(usize::MAX, Manner::Queued);
         debug_assert!(!more, "members were left out");
     }
 }

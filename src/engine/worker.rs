@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{Ending, Outbox};
 use crate::engine::catch_up::fits;
-use crate::engine::fanout::{Group, Member, Renderer, passes};
+use crate::engine::fanout::{Group, Manner, Member, Renderer, passes};
 use crate::engine::hub::{Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
@@ -62,6 +62,7 @@ pub(super) struct Worker {
     index: Index<GroupId>,
     candidates: Vec<GroupId>,
     text: String,
+    frames_total: metrics::Counter,
 }
 
 type GroupId = u64;
@@ -84,6 +85,7 @@ impl Worker {
             index: Index::new(),
             candidates: Vec::new(),
             text: String::new(),
+            frames_total: metrics::counter!("sidestream_frames_total"),
         }
     }
 
@@ -137,13 +139,20 @@ impl Worker {
                 continue;
             };
             let mut frames = group.offer(event, &mut render);
-            while frames.push(PUSHES_AT_ONCE) {
-                // A wide fan-out lets the writers at their sockets as it goes, or the first client waits for the last
-                // push. Not while more events wait: then writers shall find several and write them at once.
-                if is_last && self.queue.is_empty() {
+            loop {
+                // While more events wait, writers shall find several and write them at once.
+                let manner = match is_last && self.queue.is_empty() {
+                    true => Manner::Now,
+                    false => Manner::Queued,
+                };
+                if !frames.push(PUSHES_AT_ONCE, manner) {
+                    break;
+                }
+                if let Manner::Now = manner {
                     tokio::task::yield_now().await;
                 }
             }
+            self.frames_total.increment(frames.written);
         }
         match event.operation {
             Operation::Drop | Operation::Rename | Operation::DropDatabase => {

@@ -17,12 +17,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::{
     lifecycle::{Cores, Shutdown, Tasks},
     proxy::{ClientInfo, Forwarded, HeadSettings, ProxyBody},
+    session,
 };
 
 pub use self::connection::serve;
@@ -68,9 +69,16 @@ pub struct TakenSocket {
 pub type BoxedIo = Box<dyn Io>;
 
 /// Reads and writes.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Returns it as a session wants it.
+    fn for_session(self: Box<Self>) -> Box<dyn session::Stream>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+impl Io for TcpStream {
+    fn for_session(self: Box<Self>) -> Box<dyn session::Stream> {
+        Box::new(session::Socket::new(*self))
+    }
+}
 
 impl From<Forwarded> for Answer {
     fn from(forwarded: Forwarded) -> Self {

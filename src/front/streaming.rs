@@ -192,20 +192,14 @@ impl Streaming {
             holds,
         } = admitted;
         let begun = Instant::now();
+        let client = socket.stream.for_session();
         let expires =
             expires.map(|at| begun + at.duration_since(SystemTime::now()).unwrap_or_default());
         let closed = match framing {
             Framing::WebSocket { .. } => {
-                websocket::serve(
-                    socket.stream,
-                    socket.early,
-                    outlet,
-                    &self.websocket,
-                    expires,
-                )
-                .await
+                websocket::serve(client, socket.early, outlet, &self.websocket, expires).await
             }
-            Framing::Sse => sse::serve(socket.stream, outlet, &self.sse, coding, expires).await,
+            Framing::Sse => sse::serve(client, outlet, &self.sse, coding, expires).await,
         };
         drop(holds);
         if self.access_log {

@@ -9,14 +9,14 @@ use std::{
 
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::ReadBuf,
     time::{Instant, Sleep, sleep_until, timeout_at},
 };
 
 use crate::{
-    delivery::{Ending, Outcome, Outlet},
+    delivery::{DirectTotals, Ending, Outcome, Outlet},
     session::{
-        Closed, ClosedBy, SessionSettings, Transport, close, coding::Coding, writer::Writer,
+        Closed, ClosedBy, SessionSettings, Stream, Transport, close, coding::Coding, writer::Writer,
     },
 };
 
@@ -64,16 +64,20 @@ impl From<WriteFault> for ClosedBy {
 
 impl<'a, S> Client<'a, S>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
 {
     pub(super) fn new(
         stream: S,
-        outlet: Outlet,
+        mut outlet: Outlet,
         settings: &'a SessionSettings,
         coding: Coding,
         expires: Option<Instant>,
         transport: Transport,
     ) -> Self {
+        // An encoder is the session's own: nobody else can write what the client expects.
+        if let (Coding::Identity, Some(direct)) = (&coding, stream.direct()) {
+            outlet.lend(direct);
+        }
         Self {
             stream,
             outlet,
@@ -115,6 +119,9 @@ where
     /// Writes what is in hand, then takes what is ready and writes that, until there is nothing.
     pub(super) fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Written> {
         loop {
+            if self.writer.has_urgent() {
+                self.writer.hold(&mut self.outlet);
+            }
             let before = (self.writer.bytes_written(), self.writer.frames_written());
             let result = self.writer.poll_write(context, &mut self.stream);
             self.frames_total
@@ -138,7 +145,7 @@ where
                 return Poll::Pending;
             }
             match ready!(self.writer.poll_fill(context, &mut self.outlet)) {
-                Outcome::Frames => (),
+                Outcome::Frames | Outcome::Rest => (),
                 // Told by `poll_ended`, which is asked first, and wakes us for this one too.
                 Outcome::Ended(_) => return Poll::Pending,
             }
@@ -187,6 +194,7 @@ where
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Ending, WriteFault>> {
+        self.writer.hold(&mut self.outlet);
         loop {
             if self.outlet.ended().is_some_and(|ending| !ending.flushes()) {
                 self.writer.drop_unbegun();
@@ -199,7 +207,7 @@ where
                 return Poll::Ready(Err(WriteFault::Broken(error.kind())));
             }
             match ready!(self.writer.poll_fill(context, &mut self.outlet)) {
-                Outcome::Frames => (),
+                Outcome::Frames | Outcome::Rest => (),
                 Outcome::Ended(ending) => return Poll::Ready(Ok(ending)),
             }
         }
@@ -207,6 +215,7 @@ where
 
     /// Refuses further frames and puts `last` behind what has been begun: nothing else will be written.
     pub(super) fn finish(&mut self, last: &[u8]) {
+        self.writer.hold(&mut self.outlet);
         self.outlet.abandon();
         self.writer.push_last(last);
     }
@@ -239,11 +248,20 @@ where
         drop(shut.await);
     }
 
+    /// Returns what was written to the socket by those who push.
+    pub(super) fn direct_totals(&self) -> DirectTotals {
+        self.outlet.direct_totals()
+    }
+
     /// Closes the books.
     pub(super) fn closed(self, by: ClosedBy) -> Closed {
         counter!("sidestream_closes_total", "reason" => close::label(by)).increment(1);
-        let (frames, bytes) = (self.writer.frames_written(), self.writer.bytes_written());
-        Closed { by, frames, bytes }
+        let direct = self.outlet.direct_totals();
+        Closed {
+            by,
+            frames: self.writer.frames_written() + direct.frames,
+            bytes: self.writer.bytes_written() + direct.bytes,
+        }
     }
 }
 

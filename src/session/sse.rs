@@ -12,15 +12,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     delivery::{Ending, Outlet},
     session::{
-        Closed, ClosedBy, ContentCoding, SessionSettings, Transport,
+        Closed, ClosedBy, ContentCoding, SessionSettings, Stream, Transport,
         client::{Client, READS_MAX, WriteFault, Written},
         close,
         coding::Coding,
@@ -38,7 +35,7 @@ pub async fn serve<S>(
     expires: Option<Instant>,
 ) -> Closed
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream,
 {
     let coding = Coding::new(coding);
     let mut client = Client::new(stream, outlet, settings, coding, expires, Transport::Sse);
@@ -74,7 +71,7 @@ struct Body<'a, S> {
 
 impl<S> Body<'_, S>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
 {
     /// Delivers, until there is a reason to end.
     fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<ClosedBy> {
@@ -114,9 +111,14 @@ where
     /// Waits until a comment is due, and puts it into the writer. A body in motion needs none.
     fn poll_comment(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteFault>> {
         let written = self.client.writer.bytes_written();
+        let interval = self.client.settings.ping_interval;
         if written != self.bytes_seen {
             self.bytes_seen = written;
-            self.comment_at = Instant::now() + self.client.settings.ping_interval;
+            self.comment_at = Instant::now() + interval;
+        }
+        // Nobody woke this task for what was written directly.
+        if let Some(last) = self.client.direct_totals().last {
+            self.comment_at = self.comment_at.max(last + interval);
         }
         // While something is being written, the write's own time is all that counts.
         let due = self.client.writer.is_idle().then_some(self.comment_at);

@@ -13,10 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tungstenite::protocol::{
     CloseFrame,
     frame::{Frame, coding::CloseCode},
@@ -27,7 +24,7 @@ pub use crate::session::websocket::violation::Violation;
 use crate::{
     delivery::{Ending, Outlet},
     session::{
-        Closed, ClosedBy, ContentCoding, SessionSettings, Transport,
+        Closed, ClosedBy, ContentCoding, SessionSettings, Stream, Transport,
         client::{Client, READS_MAX, Written},
         close,
         coding::Coding,
@@ -47,7 +44,7 @@ pub async fn serve<S>(
     expires: Option<Instant>,
 ) -> Closed
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream,
 {
     let coding = Coding::new(ContentCoding::Identity);
     let client = Client::new(
@@ -103,7 +100,7 @@ impl Heartbeat {
 
 impl<S> Conversation<'_, S>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream,
 {
     /// Listens and delivers, until there is a reason to end.
     fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<ClosedBy> {

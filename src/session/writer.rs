@@ -125,8 +125,25 @@ impl Writer {
             "a batch is written before the next is taken"
         );
         let outcome = ready!(outlet.poll_ready(context, &mut self.frames, BATCH_FRAMES));
-        self.coding.encode(&mut self.frames);
+        match outcome {
+            Outcome::Rest => self.is_begun = true,
+            Outcome::Frames => self.coding.encode(&mut self.frames),
+            Outcome::Ended(_) => (),
+        }
         Poll::Ready(outcome)
+    }
+
+    /// Takes the socket back from whoever writes to it directly, with the rest of a frame that was begun. To be called
+    /// before anything is written that did not come from the outlet.
+    pub(super) fn hold(&mut self, outlet: &mut Outlet) {
+        if !self.frames.is_empty() {
+            // What is in hand came from the outlet, which has been held since.
+            return;
+        }
+        if let Some(rest) = outlet.hold() {
+            self.frames.push(rest);
+            self.is_begun = true;
+        }
     }
 
     /// Writes and flushes what is in hand.

@@ -182,6 +182,7 @@ impl Session {
         let ready = self.outlet.ready(&mut frames, 1);
         match tokio::time::timeout(WAIT, ready).await {
             Ok(Outcome::Frames) => Ok(frames),
+            Ok(Outcome::Rest) => panic!("no socket was lent"),
             Ok(Outcome::Ended(ending)) => Err(ending),
             Err(_) => panic!("nothing comes"),
         }

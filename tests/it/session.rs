@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use sidestream::{
     delivery::{Ending, Outbox, channel},
     lifecycle::{Reload, Shutdown, Signals, Tasks},
-    session::{Closed, ClosedBy, ContentCoding, SessionSettings, close, sse, websocket},
+    session::{Closed, ClosedBy, ContentCoding, SessionSettings, Socket, close, sse, websocket},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -46,7 +46,8 @@ async fn websocket_session(
     let (outbox, outlet) = channel(bytes_max);
     let (tell, told) = oneshot::channel();
     tasks.spawn("session", async move {
-        let closed = websocket::serve(server, Bytes::new(), outlet, &settings(), None).await;
+        let closed =
+            websocket::serve(Socket::new(server), Bytes::new(), outlet, &settings(), None).await;
         tell.send(closed).expect("the test waits for it");
     });
     (outbox, client, told)
@@ -190,7 +191,13 @@ async fn a_client_that_is_cut_off_is_noticed_on_both_transports() {
         drop(client);
     };
     let settings = settings();
-    let session = sse::serve(server, outlet, &settings, ContentCoding::Gzip, None);
+    let session = sse::serve(
+        Socket::new(server),
+        outlet,
+        &settings,
+        ContentCoding::Gzip,
+        None,
+    );
     let (closed, ()) = in_time(async { tokio::join!(session, client_leaves) }).await;
     assert!(matches!(closed.by, ClosedBy::Broken(_)), "{closed:?}");
     assert!(outbox.is_abandoned());

@@ -1,8 +1,9 @@
 //! Order, bounds, endings and wake-ups of the queue, and two tests under real concurrency.
 
 use std::{
+    io,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-use super::{IDLE_FRAMES, Outcome, SendError, channel};
+use super::{Direct, IDLE_FRAMES, Outcome, SendError, Sent, channel};
 use crate::delivery::{Ending, Outlet};
 
 const FLUSHING: [Ending; 7] = [
@@ -51,7 +52,9 @@ fn taken(outlet: &mut Outlet, max: usize) -> Vec<Bytes> {
     let mut context = Context::from_waker(Waker::noop());
     match outlet.poll_ready(&mut context, &mut into, max) {
         Poll::Ready(Outcome::Frames) => into,
-        Poll::Ready(Outcome::Ended(_)) | Poll::Pending => panic!("no frames are ready"),
+        Poll::Ready(Outcome::Rest | Outcome::Ended(_)) | Poll::Pending => {
+            panic!("no frames are ready")
+        }
     }
 }
 
@@ -61,7 +64,7 @@ fn ended(outlet: &mut Outlet) -> Ending {
     let mut context = Context::from_waker(Waker::noop());
     match outlet.poll_ready(&mut context, &mut into, 64) {
         Poll::Ready(Outcome::Ended(ending)) => ending,
-        Poll::Ready(Outcome::Frames) => panic!("frames are handed out: {into:?}"),
+        Poll::Ready(Outcome::Frames | Outcome::Rest) => panic!("frames are handed out: {into:?}"),
         Poll::Pending => panic!("the session has not ended"),
     }
 }
@@ -263,6 +266,7 @@ async fn many_producers_keep_their_order_under_stress() {
             let max = random.random_range(1..=64);
             match outlet.ready(&mut into, max).await {
                 Outcome::Frames => assert!((1..=max).contains(&into.len())),
+                Outcome::Rest => panic!("no socket was lent"),
                 Outcome::Ended(ending) => return (next, ending),
             }
             for frame in into {
@@ -309,4 +313,112 @@ fn an_ending_in_the_midst_cuts_cleanly() {
         assert_eq!(into.len(), accepted);
         assert_eq!(ended(&mut outlet), Ending::Draining);
     }
+}
+
+/// A socket that takes as many bytes as it was told to.
+#[derive(Default)]
+struct Tap {
+    room: AtomicUsize,
+    written: Mutex<Vec<u8>>,
+}
+
+impl Tap {
+    fn let_in(&self, bytes: usize) {
+        self.room.store(bytes, Ordering::SeqCst);
+    }
+
+    fn written(&self) -> String {
+        String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Direct for Tap {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room.load(Ordering::SeqCst));
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.written.lock().unwrap().extend(&bytes[..count]);
+        self.room.fetch_sub(count, Ordering::SeqCst);
+        Ok(count)
+    }
+}
+
+/// Polls as an idle session does; the socket is free then.
+#[track_caller]
+fn idle(outlet: &mut Outlet) {
+    let mut context = Context::from_waker(Waker::noop());
+    let polled = outlet.poll_ready(&mut context, &mut Vec::new(), 64);
+    assert_eq!(polled, Poll::Pending, "something is ready");
+}
+
+#[test]
+fn an_idle_session_is_written_to_at_once() {
+    let (outbox, mut outlet) = channel(100);
+    let tap = Arc::new(Tap::default());
+    tap.let_in(100);
+    assert_eq!(outbox.try_send_now(frame("not lent")), Ok(Sent::Queued));
+    assert_eq!(taken(&mut outlet, 64), ["not lent"]);
+    outlet.lend(Arc::clone(&tap) as Arc<dyn Direct>);
+    assert_eq!(outbox.try_send_now(frame("not idle yet")), Ok(Sent::Queued));
+    assert_eq!(taken(&mut outlet, 64), ["not idle yet"]);
+    assert_eq!(outbox.try_send_now(frame("in hand")), Ok(Sent::Queued));
+    assert_eq!(taken(&mut outlet, 64), ["in hand"]);
+    idle(&mut outlet);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut context = Context::from_waker(&waker);
+    assert!(outlet.poll_ended(&mut context).is_pending());
+    assert_eq!(outbox.try_send_now(frame("one")), Ok(Sent::Written));
+    assert_eq!(outbox.try_send_now(frame("two")), Ok(Sent::Written));
+    assert_eq!(tap.written(), "onetwo");
+    assert_eq!(bell.0.load(Ordering::SeqCst), 0, "nobody was woken");
+    assert_eq!(outbox.queued_bytes(), 0);
+    let totals = outlet.direct_totals();
+    assert_eq!((totals.frames, totals.bytes), (2, 6));
+    assert_eq!(outlet.hold(), None);
+    assert_eq!(outbox.try_send_now(frame("held")), Ok(Sent::Queued));
+    assert_eq!(taken(&mut outlet, 64), ["held"]);
+    outbox.end(Ending::Draining);
+    assert_eq!(outbox.try_send_now(frame("late")), Err(SendError::Ended));
+}
+
+#[test]
+fn what_a_socket_does_not_take_is_the_sessions_to_finish() {
+    let (outbox, mut outlet) = channel(8);
+    let tap = Arc::new(Tap::default());
+    outlet.lend(Arc::clone(&tap) as Arc<dyn Direct>);
+    idle(&mut outlet);
+    tap.let_in(3);
+    assert_eq!(
+        outbox.try_send_now(frame("longer than 8")),
+        Ok(Sent::Queued)
+    );
+    assert_eq!(outbox.queued_bytes(), 0, "it is in the session's hands");
+    tap.let_in(100);
+    assert_eq!(outbox.try_send_now(frame("behind")), Ok(Sent::Queued));
+    // A revocation drops what waits, but a frame that was begun is finished.
+    outbox.end(Ending::PermissionGone);
+    let (mut into, mut context) = (Vec::new(), Context::from_waker(Waker::noop()));
+    let polled = outlet.poll_ready(&mut context, &mut into, 64);
+    assert_eq!(polled, Poll::Ready(Outcome::Rest));
+    assert_eq!(into, ["ger than 8"]);
+    assert_eq!(ended(&mut outlet), Ending::PermissionGone);
+    assert_eq!(tap.written(), "lon");
+    let totals = outlet.direct_totals();
+    assert_eq!((totals.frames, totals.bytes), (0, 3));
+}
+
+#[test]
+fn a_session_that_takes_its_socket_back_gets_the_rest_with_it() {
+    let (outbox, mut outlet) = channel(8);
+    let tap = Arc::new(Tap::default());
+    outlet.lend(Arc::clone(&tap) as Arc<dyn Direct>);
+    idle(&mut outlet);
+    tap.let_in(2);
+    assert_eq!(outbox.try_send_now(frame("halved")), Ok(Sent::Queued));
+    assert_eq!(outlet.hold(), Some(frame("lved")));
+    idle(&mut outlet);
+    assert_eq!(outbox.try_send_now(frame("no room")), Ok(Sent::Queued));
+    assert_eq!(taken(&mut outlet, 64), ["no room"]);
 }

@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{Answer, Io, Service, Session, TakenSocket, alarm::Alarm};
 use crate::{
-    lifecycle::{Cores, Shutdown},
+    lifecycle::Shutdown,
     proxy::{ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
 };
 
@@ -64,8 +64,7 @@ pub async fn serve<IO, S>(
                 stream: Box::new(stream),
                 early,
             });
-            // A session is woken by the engine, not by its socket: it runs where the engine does.
-            within_drain(Cores::at_home(session), shutdown, drain).await;
+            within_drain(session, shutdown, drain).await;
         }
     }
 }

@@ -28,23 +28,6 @@ async fn tasks_take_turns_on_the_threads_and_are_counted() {
 }
 
 #[tokio::test]
-async fn what_is_sent_home_runs_there_and_is_waited_for() {
-    let cores = Cores::start(NonZeroUsize::MIN).unwrap();
-    let tasks = Tasks::new();
-    let (found, mut places) = mpsc::channel(2);
-    cores.spawn(&tasks, "test", async move {
-        let inner = found.clone();
-        let there = async move {
-            inner.send(Cores::here()).await.expect("the test listens");
-        };
-        Cores::at_home(Box::pin(there)).await;
-        found.send(Cores::here()).await.expect("the test listens");
-    });
-    assert_eq!(places.recv().await, Some(None), "at home");
-    assert_eq!(places.recv().await, Some(Some(0)), "and back, afterwards");
-}
-
-#[tokio::test]
 async fn what_still_runs_ends_with_the_last_handle() {
     let cores = Cores::start(NonZeroUsize::MIN).unwrap();
     let tasks = Tasks::new();

@@ -1,5 +1,6 @@
 //! Sessions over WebSocket, before a scripted client and a paused clock.
 
+mod direct;
 mod endings;
 mod heartbeat;
 

@@ -3,6 +3,7 @@
 use std::{
     io, mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,8 +16,8 @@ use tokio::{
 
 use super::{CLOSE, FIN, Scene, Setup, settings, text};
 use crate::{
-    delivery::{Ending, channel},
-    session::{ClosedBy, SessionSettings, close, websocket::serve},
+    delivery::{Direct, Ending, channel},
+    session::{ClosedBy, SessionSettings, Stream, close, websocket::serve},
 };
 
 #[tokio::test(start_paused = true)]
@@ -212,6 +213,12 @@ async fn a_client_may_close_while_an_ending_is_flushed() {
 struct Flood {
     head: &'static [u8],
     received: Vec<u8>,
+}
+
+impl Stream for &mut Flood {
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        None
+    }
 }
 
 impl AsyncRead for Flood {
