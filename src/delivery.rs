@@ -6,6 +6,8 @@
 
 mod ending;
 mod outbox;
+mod run;
 
 pub use ending::Ending;
 pub use outbox::{Direct, DirectTotals, Outbox, Outcome, Outlet, SendError, Sent, channel};
+pub use run::Run;

@@ -1,4 +1,4 @@
-//! A queue of shared frames to one session, bounded in bytes.
+//! A queue of shared frames to one session, bounded in bytes. Frames that are pushed together are one [`Run`].
 //!
 //! One hub task pushes to thousands of outboxes, so a push is a short mutex section that never waits, and the writer is
 //! woken once per burst: the push takes its waker away, and the next push finds none. The queue holds handles to shared
@@ -28,10 +28,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::delivery::Ending;
+use crate::delivery::{Ending, Run};
 
 /// Makes the two ends of a queue that holds at most `bytes_max` bytes, or one frame of any size.
 pub fn channel(bytes_max: usize) -> (Outbox, Outlet) {
@@ -115,20 +114,21 @@ pub enum SendError {
 }
 
 impl Outbox {
-    /// Queues one frame: framed bytes, complete (a WebSocket header with its payload, or a whole SSE event).
+    /// Queues frames, each complete (a WebSocket header with its payload, or a whole SSE event).
     ///
-    /// Never waits. An empty outbox takes one frame of any size, so that a document larger than the bound reaches a
-    /// client that keeps up.
+    /// Never waits. An empty outbox takes one frame (or run) of any size, so that a document larger than the bound
+    /// reaches a client that keeps up.
     ///
     /// # Errors
     /// [`SendError::Full`] if there is no room, [`SendError::Ended`] if the session has ended.
-    pub fn try_send(&self, frame: Bytes) -> Result<(), SendError> {
-        debug_assert!(!frame.is_empty(), "a frame has at least its header");
+    pub fn try_send(&self, run: impl Into<Run>) -> Result<(), SendError> {
+        let run = run.into();
+        debug_assert!(!run.bytes.is_empty(), "a frame has at least its header");
         let queue = self.shared.lock();
         if queue.ending.is_some() || queue.abandoned {
             return Err(SendError::Ended);
         }
-        self.push(queue, frame)
+        self.push(queue, run)
     }
 
     /// As [`Outbox::try_send`], but an idle session's socket is written to at once, if it was lent. For the last frame that
@@ -136,44 +136,48 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::try_send`].
-    pub fn try_send_now(&self, frame: Bytes) -> Result<Sent, SendError> {
-        debug_assert!(!frame.is_empty(), "a frame has at least its header");
+    pub fn try_send_now(&self, run: impl Into<Run>) -> Result<Sent, SendError> {
+        let run = run.into();
+        debug_assert!(!run.bytes.is_empty(), "a frame has at least its header");
         let mut queue = self.shared.lock();
         if queue.ending.is_some() || queue.abandoned {
             return Err(SendError::Ended);
         }
-        if queue.is_held || queue.rest.is_some() || !queue.frames.is_empty() {
-            return self.push(queue, frame).map(|()| Sent::Queued);
+        if queue.is_held || queue.rest.is_some() || !queue.runs.is_empty() {
+            return self.push(queue, run).map(|()| Sent::Queued);
         }
         let written = match &queue.direct {
-            Some(direct) => direct.try_write(&frame).unwrap_or(0),
+            Some(direct) => direct.try_write(&run.bytes).unwrap_or(0),
             None => 0,
         };
         // A broken socket takes nothing: the session tries it again, and hears what is wrong.
         if written == 0 {
-            return self.push(queue, frame).map(|()| Sent::Queued);
+            return self.push(queue, run).map(|()| Sent::Queued);
         }
         queue.direct_totals.bytes += written as u64;
         queue.direct_totals.last = Some(Instant::now());
-        if written == frame.len() {
-            queue.direct_totals.frames += 1;
+        if written == run.bytes.len() {
+            queue.direct_totals.frames += u64::from(run.frames);
             return Ok(Sent::Written);
         }
         // As good as in the writer's hands, so it is not counted.
-        queue.rest = Some(frame.slice(written..));
+        queue.rest = Some(Run {
+            bytes: run.bytes.slice(written..),
+            frames: run.frames,
+        });
         wake(queue);
         Ok(Sent::Queued)
     }
 
-    fn push(&self, mut queue: MutexGuard<'_, Queue>, frame: Bytes) -> Result<(), SendError> {
-        let bytes = queue.bytes.saturating_add(frame.len());
-        if bytes > self.shared.bytes_max && !queue.frames.is_empty() {
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, run: Run) -> Result<(), SendError> {
+        let bytes = queue.bytes.saturating_add(run.bytes.len());
+        if bytes > self.shared.bytes_max && !queue.runs.is_empty() {
             queue.end(Ending::Slow);
             wake(queue);
             return Err(SendError::Full);
         }
         queue.bytes = bytes;
-        queue.frames.push_back(frame);
+        queue.runs.push_back(run);
         wake(queue);
         Ok(())
     }
@@ -211,7 +215,7 @@ impl Outbox {
     pub async fn emptied(&self) {
         poll_fn(|context| {
             let mut queue = self.shared.lock();
-            if queue.frames.is_empty() || queue.ending.is_some() || queue.abandoned {
+            if queue.runs.is_empty() || queue.ending.is_some() || queue.abandoned {
                 return Poll::Ready(());
             }
             queue.producer = Some(context.waker().clone());
@@ -254,13 +258,13 @@ impl Drop for Outbox {
 }
 
 impl Outlet {
-    /// Waits until frames are ready or the session has ended, and appends up to `max` frames to `into`.
+    /// Waits until frames are ready or the session has ended, and appends up to `max` runs to `into`.
     ///
     /// An ending is told when the frames that it still flushes have been taken; at once if it flushes none.
     ///
     /// # Cancel safety
     /// Safe: frames leave the queue only in the poll that returns.
-    pub async fn ready(&mut self, into: &mut Vec<Bytes>, max: usize) -> Outcome {
+    pub async fn ready(&mut self, into: &mut Vec<Run>, max: usize) -> Outcome {
         poll_fn(|context| self.poll_ready(context, into, max)).await
     }
 
@@ -268,7 +272,7 @@ impl Outlet {
     pub fn poll_ready(
         &mut self,
         context: &mut Context<'_>,
-        into: &mut Vec<Bytes>,
+        into: &mut Vec<Run>,
         max: usize,
     ) -> Poll<Outcome> {
         debug_assert!(max > 0, "a writer takes at least one frame");
@@ -278,7 +282,7 @@ impl Outlet {
             into.push(rest);
             return Poll::Ready(Outcome::Rest);
         }
-        if !queue.frames.is_empty() {
+        if !queue.runs.is_empty() {
             queue.is_held = true;
             queue.take(into, max);
             return Poll::Ready(Outcome::Frames);
@@ -302,7 +306,7 @@ impl Outlet {
 
     /// Takes the socket back until [`Outlet::poll_ready`] finds nothing: nobody else writes to it meanwhile. Returns the rest
     /// of a frame that was begun; it must be written before anything else.
-    pub fn hold(&mut self) -> Option<Bytes> {
+    pub fn hold(&mut self) -> Option<Run> {
         let mut queue = self.shared.lock();
         queue.is_held = true;
         queue.rest.take()
@@ -322,8 +326,8 @@ impl Outlet {
         }
     }
 
-    /// Appends up to `max` frames that are ready now to `into`; appends nothing if there are none.
-    pub fn take_ready(&mut self, into: &mut Vec<Bytes>, max: usize) {
+    /// Appends up to `max` runs that are ready now to `into`; appends nothing if there are none.
+    pub fn take_ready(&mut self, into: &mut Vec<Run>, max: usize) {
         self.shared.lock().take(into, max);
     }
 
@@ -378,8 +382,8 @@ impl fmt::Debug for dyn Direct {
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Bytes>,
-    /// The sum of the lengths of `frames`.
+    runs: VecDeque<Run>,
+    /// The sum of the lengths of `runs`.
     bytes: usize,
     /// The writer's, while it waits.
     waker: Option<Waker>,
@@ -393,7 +397,7 @@ struct Queue {
     /// The session's socket, if it was lent.
     direct: Option<Arc<dyn Direct>>,
     /// What the socket did not take of a frame that was written directly.
-    rest: Option<Bytes>,
+    rest: Option<Run>,
     direct_totals: DirectTotals,
 }
 
@@ -414,22 +418,22 @@ impl Queue {
     }
 
     fn clear(&mut self) {
-        self.frames = VecDeque::new();
+        self.runs = VecDeque::new();
         self.bytes = 0;
     }
 
-    fn take(&mut self, into: &mut Vec<Bytes>, max: usize) {
-        let count = self.frames.len().min(max);
+    fn take(&mut self, into: &mut Vec<Run>, max: usize) {
+        let count = self.runs.len().min(max);
         into.reserve(count);
-        for frame in self.frames.drain(..count) {
-            self.bytes -= frame.len();
-            into.push(frame);
+        for run in self.runs.drain(..count) {
+            self.bytes -= run.bytes.len();
+            into.push(run);
         }
-        if self.frames.is_empty() {
+        if self.runs.is_empty() {
             self.wake_producer();
         }
-        if self.frames.is_empty() && self.frames.capacity() > IDLE_FRAMES {
-            self.frames = VecDeque::new();
+        if self.runs.is_empty() && self.runs.capacity() > IDLE_FRAMES {
+            self.runs = VecDeque::new();
         }
     }
 

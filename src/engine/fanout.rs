@@ -3,7 +3,7 @@
 use bson::{RawDocument, Timestamp};
 use bytes::Bytes;
 
-use crate::delivery::{Ending, Outbox, SendError, Sent};
+use crate::delivery::{Ending, Outbox, Run, SendError, Sent};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
@@ -24,11 +24,19 @@ struct Floor {
     through: Option<ResumeToken>,
 }
 
+/// Frames are joined up to this length. It is what a thread remembers of a compressed one, and some eighty ordinary frames.
+const RUN_BYTES_MAX: usize = 32 << 10;
+
 /// All sessions with an equal plan.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) plan: Plan,
     members: Vec<Member>,
+    /// How many members may have a floor still.
+    unsettled: usize,
+    /// Frames that every member gets with the next flush.
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
 }
 
 impl Member {
@@ -79,29 +87,63 @@ impl Group {
         Self {
             plan,
             members: Vec::new(),
+            unsettled: 0,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
         }
     }
 
     pub(super) fn join(&mut self, member: Member) {
+        self.unsettled += 1;
         self.members.push(member);
     }
 
-    /// Offers an event: if the plan lets it pass, every member that wants it gets the one frame, as it is pushed.
-    pub(super) fn offer<'a, 'b>(
-        &'a mut self,
-        event: &'a Event,
-        render: &'a mut Renderer<'b>,
-    ) -> Pushes<'a, 'b> {
-        let members: &mut [Member] = match passes(&self.plan, &event.raw) {
-            true => &mut self.members,
-            false => &mut [],
+    /// Offers an event: if the plan lets it pass, its frame is put behind those that wait for [`Group::flush`]. Returns
+    /// whether that must be called, and this is the first to say so.
+    pub(super) fn offer(&mut self, event: &Event, render: &mut Renderer<'_>) -> bool {
+        if self.members.is_empty() || !passes(&self.plan, &event.raw) {
+            return false;
+        }
+        if self.unsettled > 0 {
+            let unconcerned = |member: &mut Member| !member.wants(event);
+            let members = self.members.iter_mut().map(unconcerned);
+            self.unsettled = members.filter(|is_unconcerned| *is_unconcerned).count();
+        }
+        let Some(frame) = render.frame(&self.plan.wanted) else {
+            return false;
         };
-        Pushes {
-            wanted: &self.plan.wanted,
-            members: members.iter_mut(),
-            event,
-            render,
-            frame: None,
+        if self.unsettled > 0 {
+            self.give_out(event, frame);
+            return false;
+        }
+        let is_first = self.waiting.is_empty();
+        if !is_first && self.waiting_bytes + frame.len() > RUN_BYTES_MAX {
+            self.flush().push_all(Manner::Queued);
+        }
+        self.waiting_bytes += frame.len();
+        self.waiting.push(frame);
+        is_first
+    }
+
+    /// Gives a frame to those members that the event concerns, where there are others.
+    fn give_out(&mut self, event: &Event, frame: Bytes) {
+        self.flush().push_all(Manner::Queued);
+        for member in &mut self.members {
+            if member.wants(event) {
+                // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
+                let _: Result<(), SendError> = member.outbox.try_send(frame.clone());
+            }
+        }
+    }
+
+    /// Takes the frames that wait, to be pushed to the members.
+    pub(super) fn flush(&mut self) -> Flush<'_> {
+        let run = Run::join(&self.waiting);
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        Flush {
+            run,
+            members: self.members.iter(),
             written: 0,
         }
     }
@@ -130,46 +172,45 @@ impl Group {
     }
 }
 
-/// One event on its way to the members of a group.
-pub(super) struct Pushes<'a, 'b> {
-    wanted: &'a std::sync::Arc<Wanted>,
-    members: std::slice::IterMut<'a, Member>,
-    event: &'a Event,
-    render: &'a mut Renderer<'b>,
-    frame: Option<Bytes>,
-    /// How many sockets have the frame already.
-    pub(super) written: u64,
+/// Frames on their way to the members of a group.
+pub(super) struct Flush<'a> {
+    run: Option<Run>,
+    members: std::slice::Iter<'a, Member>,
+    /// How many frames sockets have already.
+    written: u64,
 }
 
-/// How a frame is given to an outbox.
+impl Drop for Flush<'_> {
+    fn drop(&mut self) {
+        // Those that a session writes it counts itself.
+        if self.written > 0 {
+            metrics::counter!("sidestream_frames_total").increment(self.written);
+        }
+    }
+}
+
+/// How frames are given to an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Manner {
     /// Written to the socket of an idle session at once.
     Now,
-    /// Left to the session, which writes it with those that follow.
+    /// Left to the session, which writes them with those that follow.
     Queued,
 }
 
-impl Pushes<'_, '_> {
-    /// Gives the frame to those of the next `most` members that want it. Returns whether there are more.
+impl Flush<'_> {
+    /// Gives the frames to the next `most` members. Returns whether there are more.
     pub(super) fn push(&mut self, most: usize, manner: Manner) -> bool {
+        let Some(run) = &self.run else {
+            return false;
+        };
         for member in self.members.by_ref().take(most) {
-            if !member.wants(self.event) {
-                continue;
-            }
-            // Rendered only if somebody wants it: a group may consist of members that are not concerned yet.
-            if self.frame.is_none() {
-                self.frame = self.render.frame(self.wanted);
-            }
-            let Some(frame) = &self.frame else {
-                return false;
-            };
             let sent = match manner {
-                Manner::Now => member.outbox.try_send_now(frame.clone()),
-                Manner::Queued => member.outbox.try_send(frame.clone()).map(|()| Sent::Queued),
+                Manner::Now => member.outbox.try_send_now(run.clone()),
+                Manner::Queued => member.outbox.try_send(run.clone()).map(|()| Sent::Queued),
             };
             match sent {
-                Ok(Sent::Written) => self.written += 1,
+                Ok(Sent::Written) => self.written += u64::from(run.frames),
                 // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
                 Ok(Sent::Queued) | Err(SendError::Full | SendError::Ended) => (),
             }
@@ -177,9 +218,9 @@ impl Pushes<'_, '_> {
         self.members.len() > 0
     }
 
-    /// Gives the frame to all members that want it.
-    pub(super) fn push_all(mut self) {
-        let more = self.push(usize::MAX, Manner::Queued);
+    /// Gives the frames to all members.
+    pub(super) fn push_all(mut self, manner: Manner) {
+        let more = self.push(usize::MAX, manner);
         debug_assert!(!more, "members were left out");
     }
 }

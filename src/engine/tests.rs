@@ -6,7 +6,7 @@ use std::time::Duration;
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use bytes::Bytes;
 
-use crate::delivery::{self, Ending, Outbox, Outlet};
+use crate::delivery::{self, Ending, Outbox, Outlet, Run};
 use crate::engine::{Framing, From, Hub, Plan, Subscription, Wanted};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::{Lost, Ring, Scope, Sink};
@@ -79,8 +79,20 @@ impl Session {
     }
 
     fn frames(&mut self) -> Vec<Bytes> {
+        let mut runs: Vec<Run> = Vec::new();
+        self.outlet.take_ready(&mut runs, usize::MAX);
         let mut frames = Vec::new();
-        self.outlet.take_ready(&mut frames, usize::MAX);
+        for Run {
+            mut bytes,
+            frames: count,
+        } in runs
+        {
+            for _ in 0..count {
+                let end = memchr::memmem::find(&bytes, b"\n\n").expect("the end of an event");
+                frames.push(bytes.split_to(end + 2));
+            }
+            assert!(bytes.is_empty(), "a run is whole frames");
+        }
         frames
     }
 }
@@ -133,7 +145,8 @@ async fn equal_plans_share_one_rendering() {
     let third = || plan(Some(doc! { "fullDocument.third": 1 }));
     let mut sessions = [join(&hub, third(), 0).await, join(&hub, third(), 0).await];
     let mut other = join(&hub, plan(None), 0).await;
-    hub.deliver(vec![event(1), event(2)]).await;
+    hub.deliver(vec![event(1)]).await;
+    hub.deliver(vec![event(2)]).await;
     settled(&hub).await;
     let [first, second] = sessions.each_mut().map(Session::frames);
     assert_eq!(first.iter().map(second_of).collect::<Vec<_>>(), [1]);
@@ -145,6 +158,29 @@ async fn equal_plans_share_one_rendering() {
         "another plan, the same output"
     );
     assert_eq!(others.len(), 2);
+}
+
+/// What comes together is joined once and shared, also between sessions of which one is behind.
+#[tokio::test(start_paused = true)]
+async fn frames_of_one_batch_are_one_run() {
+    let hub = Hub::new(Tasks::new());
+    let mut sessions = [
+        join(&hub, plan(None), 0).await,
+        join(&hub, plan(None), 0).await,
+    ];
+    hub.deliver(vec![event(1)]).await;
+    hub.deliver((2..=500).map(event).collect()).await;
+    settled(&hub).await;
+    let runs = sessions.each_mut().map(|session| {
+        let mut runs: Vec<Run> = Vec::new();
+        session.outlet.take_ready(&mut runs, usize::MAX);
+        runs
+    });
+    assert!(runs[0].len() < 10, "{} runs", runs[0].len());
+    assert_eq!(runs[0].iter().map(|run| run.frames).sum::<u32>(), 500);
+    for (one, other) in runs[0].iter().zip(&runs[1]) {
+        assert_eq!(one.bytes.as_ptr(), other.bytes.as_ptr());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +282,8 @@ async fn a_slow_member_is_ended_and_the_others_are_served() {
         _subscription: Some(subscription),
     };
     let mut healthy = join(&hub, plan(None), 0).await;
-    hub.deliver(vec![event(1), event(2)]).await;
+    hub.deliver(vec![event(1)]).await;
+    hub.deliver(vec![event(2)]).await;
     settled(&hub).await;
     check_gone(&mut slow, &[], Some(Ending::Slow));
     check_gone(&mut healthy, &[1, 2], None);

@@ -19,9 +19,11 @@ use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 /// How long after a member left the worker looks for all who have.
 const SWEEP_DELAY: Duration = Duration::from_millis(100);
 
-/// How many members are given a frame before their writers may run. A thread's run queue in tokio holds 256 tasks; what
-/// is beyond that goes through a lock.
-const PUSHES_AT_ONCE: usize = 64;
+/// How many sockets are written to before other tasks of this thread may run: some 0.3 ms.
+const WRITES_AT_ONCE: usize = 64;
+
+/// The same for frames that are left to their sessions.
+const PUSHES_AT_ONCE: usize = 1024;
 
 /// What a worker is given, in one queue.
 pub(super) enum Work {
@@ -61,8 +63,9 @@ pub(super) struct Worker {
     next: GroupId,
     index: Index<GroupId>,
     candidates: Vec<GroupId>,
+    /// Groups in which frames wait.
+    unflushed: Vec<GroupId>,
     text: String,
-    frames_total: metrics::Counter,
 }
 
 type GroupId = u64;
@@ -84,8 +87,8 @@ impl Worker {
             next: 0,
             index: Index::new(),
             candidates: Vec::new(),
+            unflushed: Vec::new(),
             text: String::new(),
-            frames_total: metrics::counter!("sidestream_frames_total"),
         }
     }
 
@@ -116,9 +119,10 @@ impl Worker {
     async fn obey(&mut self, work: Work) {
         match work {
             Work::Batch(events) => {
-                for (place, event) in events.iter().enumerate() {
-                    self.offer(event, place + 1 == events.len()).await;
+                for event in &events {
+                    self.offer(event);
                 }
+                self.flush().await;
             }
             Work::Join(join) => self.join(*join),
             Work::Lost => self
@@ -128,39 +132,52 @@ impl Worker {
         }
     }
 
-    /// Offers an event to the groups that may want it; `is_last` of its batch.
-    async fn offer(&mut self, event: &Event, is_last: bool) {
+    /// Offers an event to the groups that may want it.
+    fn offer(&mut self, event: &Event) {
         self.candidates.clear();
         self.index.candidates(&event.raw, &mut self.candidates);
         metrics::counter!("sidestream_candidates_total").increment(self.candidates.len() as u64);
         let mut render = Renderer::new(event, &mut self.text);
         for id in &self.candidates {
-            let Some(group) = self.groups.get_mut(id) else {
-                continue;
-            };
-            let mut frames = group.offer(event, &mut render);
-            loop {
-                // While more events wait, writers shall find several and write them at once.
-                let manner = match is_last && self.queue.is_empty() {
-                    true => Manner::Now,
-                    false => Manner::Queued,
-                };
-                if !frames.push(PUSHES_AT_ONCE, manner) {
-                    break;
-                }
-                if let Manner::Now = manner {
-                    tokio::task::yield_now().await;
-                }
+            if let Some(group) = self.groups.get_mut(id)
+                && group.offer(event, &mut render)
+            {
+                self.unflushed.push(*id);
             }
-            self.frames_total.increment(frames.written);
         }
         match event.operation {
             Operation::Drop | Operation::Rename | Operation::DropDatabase => {
+                for id in self.unflushed.drain(..) {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.flush().push_all(Manner::Queued);
+                    }
+                }
                 self.groups
                     .values_mut()
                     .for_each(|group| group.end(event, Ending::CollectionGone));
             }
             Operation::Data | Operation::Invalidate | Operation::Other => (),
+        }
+    }
+
+    /// Gives out what the events of a batch came to.
+    async fn flush(&mut self) {
+        for id in self.unflushed.drain(..) {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            let mut frames = group.flush();
+            loop {
+                // While more events wait, sessions shall find several and write them at once.
+                let (manner, most) = match self.queue.is_empty() {
+                    true => (Manner::Now, WRITES_AT_ONCE),
+                    false => (Manner::Queued, PUSHES_AT_ONCE),
+                };
+                if !frames.push(most, manner) {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -13,6 +13,8 @@ use std::cell::RefCell;
 use bytes::{Bytes, BytesMut};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
+use crate::delivery::Run;
+
 /// The content coding of a response body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ContentCoding {
@@ -39,7 +41,7 @@ pub(super) struct Gzip {
     is_begun: bool,
     /// Over all plain bytes that were written, and those whose fate is sealed.
     checksum: Crc,
-    /// The plain frames of the batch in hand: what of it is dropped unwritten must not be summed.
+    /// The plain runs of the batch in hand: what of it is dropped unwritten must not be summed.
     in_hand: Vec<Bytes>,
 }
 
@@ -72,18 +74,21 @@ impl Coding {
     }
 
     /// Encodes a batch in place.
-    pub(super) fn encode(&mut self, frames: &mut [Bytes]) {
+    pub(super) fn encode(&mut self, runs: &mut [Run]) {
         match self {
             Self::Identity => return,
             Self::Deflate => (),
-            Self::Gzip(gzip) => gzip.in_hand.extend_from_slice(frames),
+            Self::Gzip(gzip) => {
+                let plain = runs.iter().map(|run| run.bytes.clone());
+                gzip.in_hand.extend(plain);
+            }
         }
-        for frame in frames {
-            *frame = compressed(frame);
+        for run in runs {
+            run.bytes = compressed(&run.bytes);
         }
     }
 
-    /// Of the batch that was last encoded only the first `count` frames are, or will be, written.
+    /// Of the batch that was last encoded only the first `count` runs are, or will be, written.
     pub(super) fn keep(&mut self, count: usize) {
         match self {
             Self::Identity | Self::Deflate => (),

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use crate::{
-    delivery::{Outcome, Outlet},
+    delivery::{Outcome, Outlet, Run},
     session::coding::Coding,
 };
 
@@ -21,10 +21,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Writer {
     urgent: Bytes,
-    /// `frames[next..]` are still to be written; those before are written and empty.
-    frames: Vec<Bytes>,
+    /// `runs[next..]` are still to be written; those before are written and empty.
+    runs: Vec<Run>,
     next: usize,
-    /// Whether `frames[next]` was begun: what is in it now is its rest. Nothing else may be written before that.
+    /// Whether `runs[next]` was begun: what is in it now is its rest. Nothing else may be written before that.
     is_begun: bool,
     /// Whether something was written that the stream may still keep in a buffer of its own (TLS does).
     needs_flush: bool,
@@ -37,7 +37,7 @@ impl Writer {
     pub(super) fn new(coding: Coding) -> Self {
         Self {
             urgent: Bytes::new(),
-            frames: Vec::new(),
+            runs: Vec::new(),
             next: 0,
             is_begun: false,
             needs_flush: false,
@@ -49,7 +49,7 @@ impl Writer {
 
     /// Returns whether there is nothing left to write or to flush.
     pub(super) fn is_idle(&self) -> bool {
-        self.next == self.frames.len() && self.urgent.is_empty() && !self.needs_flush
+        self.next == self.runs.len() && self.urgent.is_empty() && !self.needs_flush
     }
 
     /// Returns whether so much urgent matter waits that no more should be made: a client that pings and does not read.
@@ -62,7 +62,7 @@ impl Writer {
         !self.urgent.is_empty()
     }
 
-    /// Frames that were written whole so far.
+    /// Frames that were written whole so far; of a run, when all of it was.
     pub(super) fn frames_written(&self) -> u64 {
         self.frames_written
     }
@@ -107,27 +107,27 @@ impl Writer {
     /// Drops all frames of which no byte was written yet.
     pub(super) fn drop_unbegun(&mut self) {
         let kept = self.next + usize::from(self.is_begun);
-        self.frames.truncate(kept);
+        self.runs.truncate(kept);
         self.coding.keep(kept);
-        if self.next == self.frames.len() {
+        if self.next == self.runs.len() {
             self.release();
         }
     }
 
-    /// Takes all that is ready in `outlet`, up to [`BATCH_FRAMES`]. Only when there is nothing in hand.
+    /// Takes all that is ready in `outlet`, up to [`BATCH_RUNS`]. Only when there is nothing in hand.
     pub(super) fn poll_fill(
         &mut self,
         context: &mut Context<'_>,
         outlet: &mut Outlet,
     ) -> Poll<Outcome> {
         debug_assert!(
-            self.frames.is_empty(),
+            self.runs.is_empty(),
             "a batch is written before the next is taken"
         );
-        let outcome = ready!(outlet.poll_ready(context, &mut self.frames, BATCH_FRAMES));
+        let outcome = ready!(outlet.poll_ready(context, &mut self.runs, BATCH_RUNS));
         match outcome {
             Outcome::Rest => self.is_begun = true,
-            Outcome::Frames => self.coding.encode(&mut self.frames),
+            Outcome::Frames => self.coding.encode(&mut self.runs),
             Outcome::Ended(_) => (),
         }
         Poll::Ready(outcome)
@@ -136,12 +136,12 @@ impl Writer {
     /// Takes the socket back from whoever writes to it directly, with the rest of a frame that was begun. To be called
     /// before anything is written that did not come from the outlet.
     pub(super) fn hold(&mut self, outlet: &mut Outlet) {
-        if !self.frames.is_empty() {
+        if !self.runs.is_empty() {
             // What is in hand came from the outlet, which has been held since.
             return;
         }
         if let Some(rest) = outlet.hold() {
-            self.frames.push(rest);
+            self.runs.push(rest);
             self.is_begun = true;
         }
     }
@@ -158,7 +158,7 @@ impl Writer {
     where
         S: AsyncWrite + Unpin,
     {
-        while !self.urgent.is_empty() || self.next < self.frames.len() {
+        while !self.urgent.is_empty() || self.next < self.runs.len() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.gather(&mut slices);
             let stream = Pin::new(&mut *stream);
@@ -177,9 +177,11 @@ impl Writer {
 
     /// Lays out what is in hand in its order; returns how many slices that takes. [`Writer::advance`] mirrors it.
     fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let (begun, unbegun) = self.frames[self.next..].split_at(usize::from(self.is_begun));
+        let (begun, unbegun) = self.runs[self.next..].split_at(usize::from(self.is_begun));
         let urgent = Some(&self.urgent).filter(|urgent| !urgent.is_empty());
-        let ordered = begun.iter().chain(urgent).chain(unbegun);
+        let bytes = |run: &'a Run| &run.bytes;
+        let ordered = begun.iter().map(bytes);
+        let ordered = ordered.chain(urgent).chain(unbegun.iter().map(bytes));
         let mut count = 0;
         for (slice, bytes) in slices.iter_mut().zip(ordered) {
             *slice = IoSlice::new(bytes);
@@ -193,61 +195,61 @@ impl Writer {
         self.bytes_written += written as u64;
         let mut left = written;
         if self.is_begun {
-            left = self.advance_frame(left);
+            left = self.advance_run(left);
         }
         let urgent = left.min(self.urgent.len());
         self.urgent.advance(urgent);
         left -= urgent;
         while left > 0 {
-            left = self.advance_frame(left);
+            left = self.advance_run(left);
         }
         if self.urgent.is_empty() {
             // An empty rest would keep its allocation.
             self.urgent = Bytes::new();
         }
-        if self.next == self.frames.len() {
+        if self.next == self.runs.len() {
             self.release();
         }
     }
 
-    /// Counts up to `written` bytes to the frame that is next; returns those that are left.
-    fn advance_frame(&mut self, written: usize) -> usize {
-        let frame = &mut self.frames[self.next];
-        if written < frame.len() {
-            frame.advance(written);
+    /// Counts up to `written` bytes to the run that is next; returns those that are left.
+    fn advance_run(&mut self, written: usize) -> usize {
+        let run = &mut self.runs[self.next];
+        if written < run.bytes.len() {
+            run.bytes.advance(written);
             self.is_begun |= written > 0;
             return 0;
         }
-        let left = written - frame.len();
-        *frame = Bytes::new();
+        let left = written - run.bytes.len();
+        run.bytes = Bytes::new();
+        self.frames_written += u64::from(run.frames);
         self.next += 1;
         self.is_begun = false;
-        self.frames_written += 1;
         left
     }
 
     /// Forgets the batch that is written, and gives back what it needed beyond a small one.
     fn release(&mut self) {
-        self.coding.keep(self.frames.len());
+        self.coding.keep(self.runs.len());
         self.next = 0;
-        self.frames.clear();
-        if self.frames.capacity() > IDLE_FRAMES {
-            self.frames = Vec::new();
+        self.runs.clear();
+        if self.runs.capacity() > IDLE_RUNS {
+            self.runs = Vec::new();
         }
     }
 }
 
-/// How many frames go into one write.
-pub(super) const BATCH_FRAMES: usize = 64;
+/// How many runs of frames go into one write.
+pub(super) const BATCH_RUNS: usize = 64;
 
 /// A batch and what is urgent. Linux takes 1024 slices at once.
-const SLICES: usize = BATCH_FRAMES + 1;
+const SLICES: usize = BATCH_RUNS + 1;
 
 /// How much urgent matter may wait before the client is not listened to any more.
 const URGENT_BYTES_MAX: usize = 2048;
 
 /// How many handles an idle writer may keep room for.
-const IDLE_FRAMES: usize = 4;
+const IDLE_RUNS: usize = 4;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Feed, hub and cursors together, against a real server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use bson::{Document, doc};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use mongodb::{Client, Collection};
-use sidestream::delivery::{self, Ending, Outcome, Outlet};
+use sidestream::delivery::{self, Ending, Outcome, Outlet, Run};
 use sidestream::engine::{
     Engine, EngineSettings, Framing, From, Hub, Plan, Refused, Subscription, Wanted,
 };
@@ -157,6 +157,7 @@ impl House {
             .await?;
         Ok(Session {
             outlet,
+            split: VecDeque::new(),
             outbox: held,
             _subscription: subscription,
         })
@@ -171,21 +172,34 @@ impl House {
 
 struct Session {
     outlet: Outlet,
+    /// Frames that came in one run with the one before.
+    split: VecDeque<Bytes>,
     outbox: delivery::Outbox,
     _subscription: Subscription,
 }
 
 impl Session {
-    /// The next frames, or why there are no more.
-    async fn next(&mut self) -> Result<Vec<Bytes>, Ending> {
-        let mut frames = Vec::new();
-        let ready = self.outlet.ready(&mut frames, 1);
+    /// The next frame, or why there are no more.
+    async fn next(&mut self) -> Result<Bytes, Ending> {
+        if let Some(frame) = self.split.pop_front() {
+            return Ok(frame);
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        let ready = self.outlet.ready(&mut runs, 1);
         match tokio::time::timeout(WAIT, ready).await {
-            Ok(Outcome::Frames) => Ok(frames),
+            Ok(Outcome::Frames) => (),
             Ok(Outcome::Rest) => panic!("no socket was lent"),
-            Ok(Outcome::Ended(ending)) => Err(ending),
+            Ok(Outcome::Ended(ending)) => return Err(ending),
             Err(_) => panic!("nothing comes"),
         }
+        for Run { mut bytes, frames } in runs {
+            for _ in 0..frames {
+                let end = memchr::memmem::find(&bytes, b"\n\n").expect("the end of an event");
+                self.split.push_back(bytes.split_to(end + 2));
+            }
+            assert!(bytes.is_empty(), "a run is whole frames");
+        }
+        Ok(self.split.pop_front().expect("a run has frames"))
     }
 
     /// Asserts that these numbers come next, each once and in order.
@@ -194,16 +208,16 @@ impl Session {
         let place = std::panic::Location::caller();
         async move {
             for number in numbers {
-                let frames = self.next().await;
-                let frames = frames.unwrap_or_else(|ending| panic!("{place}: {ending:?}"));
-                assert_eq!(number_of(&frames[0]), number, "{place}");
+                let frame = self.next().await;
+                let frame = frame.unwrap_or_else(|ending| panic!("{place}: {ending:?}"));
+                assert_eq!(number_of(&frame), number, "{place}");
             }
         }
     }
 
     async fn token(&mut self) -> ResumeToken {
-        let frames = self.next().await.expect("a frame");
-        let text = std::str::from_utf8(&frames[0]).expect("text").to_owned();
+        let frame = self.next().await.expect("a frame");
+        let text = std::str::from_utf8(&frame).expect("text").to_owned();
         let (_, token) = text.split_once("\"_data\": \"").expect("an id");
         let (token, _) = token.split_once('"').expect("its end");
         ResumeToken::parse(token).expect("a token")

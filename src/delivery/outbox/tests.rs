@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
 use super::{Direct, IDLE_FRAMES, Outcome, SendError, Sent, channel};
-use crate::delivery::{Ending, Outlet};
+use crate::delivery::{Ending, Outlet, Run};
 
 const FLUSHING: [Ending; 7] = [
     Ending::Draining,
@@ -48,10 +48,10 @@ fn frame(text: &'static str) -> Bytes {
 
 #[track_caller]
 fn taken(outlet: &mut Outlet, max: usize) -> Vec<Bytes> {
-    let mut into = Vec::new();
+    let mut into = Vec::<Run>::new();
     let mut context = Context::from_waker(Waker::noop());
     match outlet.poll_ready(&mut context, &mut into, max) {
-        Poll::Ready(Outcome::Frames) => into,
+        Poll::Ready(Outcome::Frames) => into.into_iter().map(|run| run.bytes).collect(),
         Poll::Ready(Outcome::Rest | Outcome::Ended(_)) | Poll::Pending => {
             panic!("no frames are ready")
         }
@@ -186,9 +186,9 @@ fn room_for_a_burst_is_given_back() {
     for _ in 0..1_000 {
         outbox.try_send(frame("x")).unwrap();
     }
-    assert!(outbox.shared.lock().frames.capacity() >= 1_000);
+    assert!(outbox.shared.lock().runs.capacity() >= 1_000);
     assert_eq!(taken(&mut outlet, 1_000).len(), 1_000);
-    assert!(outbox.shared.lock().frames.capacity() <= IDLE_FRAMES);
+    assert!(outbox.shared.lock().runs.capacity() <= IDLE_FRAMES);
 }
 
 #[test]
@@ -230,7 +230,7 @@ async fn a_cancelled_wait_loses_no_frame() {
     assert_eq!(started.elapsed(), Duration::from_secs(3));
     outbox.try_send(frame("a")).unwrap();
     assert_eq!(outlet.ready(&mut into, 64).await, Outcome::Frames);
-    assert_eq!(into, [frame("a")]);
+    assert_eq!(into, [Run::from(frame("a"))]);
 }
 
 /// Several producers and one reader at full speed: every frame that was taken arrives, in each producer's order, and
@@ -269,7 +269,7 @@ async fn many_producers_keep_their_order_under_stress() {
                 Outcome::Rest => panic!("no socket was lent"),
                 Outcome::Ended(ending) => return (next, ending),
             }
-            for frame in into {
+            for Run { bytes: frame, .. } in into {
                 let number = u32::from_be_bytes(frame[1..5].try_into().unwrap());
                 assert_eq!(number, next[usize::from(frame[0])], "producer {}", frame[0]);
                 next[usize::from(frame[0])] += 1;
@@ -402,7 +402,7 @@ fn what_a_socket_does_not_take_is_the_sessions_to_finish() {
     let (mut into, mut context) = (Vec::new(), Context::from_waker(Waker::noop()));
     let polled = outlet.poll_ready(&mut context, &mut into, 64);
     assert_eq!(polled, Poll::Ready(Outcome::Rest));
-    assert_eq!(into, ["ger than 8"]);
+    assert_eq!(into, [Run::from(frame("ger than 8"))]);
     assert_eq!(ended(&mut outlet), Ending::PermissionGone);
     assert_eq!(tap.written(), "lon");
     let totals = outlet.direct_totals();
@@ -417,7 +417,7 @@ fn a_session_that_takes_its_socket_back_gets_the_rest_with_it() {
     idle(&mut outlet);
     tap.let_in(2);
     assert_eq!(outbox.try_send_now(frame("halved")), Ok(Sent::Queued));
-    assert_eq!(outlet.hold(), Some(frame("lved")));
+    assert_eq!(outlet.hold(), Some(frame("lved").into()));
     idle(&mut outlet);
     assert_eq!(outbox.try_send_now(frame("no room")), Ok(Sent::Queued));
     assert_eq!(taken(&mut outlet, 64), ["no room"]);

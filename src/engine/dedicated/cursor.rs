@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::pool::Place;
 use crate::delivery::{Ending, Outbox};
-use crate::engine::fanout::{Group, Member, Renderer};
+use crate::engine::fanout::{Group, Manner, Member, Renderer};
 use crate::engine::plan::{PlanKey, Wanted};
 use crate::engine::{From, Plan};
 use crate::mongo::feed::{Opened, Reading, Scope, Start, Step, Tail, next_id, open};
@@ -271,9 +271,11 @@ impl Cursor {
             self.join(joining);
         }
         let mut render = Renderer::new(&event, &mut self.text);
-        self.groups
-            .values_mut()
-            .for_each(|group| group.offer(&event, &mut render).push_all());
+        for group in self.groups.values_mut() {
+            if group.offer(&event, &mut render) {
+                group.flush().push_all(Manner::Now);
+            }
+        }
     }
 
     fn join(&mut self, joining: Joining) {

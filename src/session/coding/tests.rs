@@ -7,6 +7,7 @@ use flate2::read::{DeflateDecoder, GzDecoder};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{Coding, ContentCoding, REMEMBERED_BYTES_MAX, deflate};
+use crate::delivery::Run;
 
 fn decoded(coding: ContentCoding, body: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
@@ -39,9 +40,12 @@ fn a_body_in_batches_is_one_valid_body() {
         let mut encoder = Coding::new(coding);
         let mut body = encoder.head().to_vec();
         for batch in [&["first"][..], &["second", "third", "third"], &["fourth"]] {
-            let mut frames: Vec<_> = batch.iter().map(|frame| Bytes::from(*frame)).collect();
+            let run = |text: &&'static str| Run::from(Bytes::from(*text));
+            let mut frames: Vec<_> = batch.iter().map(run).collect();
             encoder.encode(&mut frames);
-            body.extend(frames.concat());
+            frames
+                .iter()
+                .for_each(|run| body.extend_from_slice(&run.bytes));
             encoder.keep(frames.len());
         }
         body.extend_from_slice(&encoder.encode_now(b":\n\n"));
@@ -59,9 +63,9 @@ fn what_was_dropped_is_not_summed() {
     for coding in ALL {
         let mut encoder = Coding::new(coding);
         let mut body = encoder.head().to_vec();
-        let mut frames = ["written", "dropped", "too"].map(Bytes::from);
+        let mut frames = ["written", "dropped", "too"].map(|frame| Run::from(Bytes::from(frame)));
         encoder.encode(&mut frames);
-        body.extend_from_slice(&frames[0]);
+        body.extend_from_slice(&frames[0].bytes);
         encoder.keep(1);
         body.extend_from_slice(&encoder.finish(b"last"));
         assert_eq!(decoded(coding, &body), b"writtenlast", "{coding:?}");
@@ -76,11 +80,11 @@ fn a_frame_can_be_read_as_soon_as_it_is_written() {
     let mut plain = Vec::with_capacity(1024);
     let flush = flate2::FlushDecompress::Sync;
     for frame in ["data: 1\n\n", "data: 2\n\n"] {
-        let mut frames = [Bytes::from(frame)];
+        let mut frames = [Run::from(Bytes::from(frame))];
         encoder.encode(&mut frames);
         plain.clear();
         decoder
-            .decompress_vec(&frames[0], &mut plain, flush)
+            .decompress_vec(&frames[0].bytes, &mut plain, flush)
             .unwrap();
         assert_eq!(plain, frame.as_bytes());
     }
@@ -90,18 +94,18 @@ fn a_frame_can_be_read_as_soon_as_it_is_written() {
 fn a_shared_frame_is_compressed_once() {
     let frame = Bytes::from(vec![b'x'; 1000]);
     let encode = || {
-        let mut frames = [frame.clone()];
-        Coding::new(ContentCoding::Gzip).encode(&mut frames);
-        let [encoded] = frames;
-        encoded
+        let mut runs = [Run::from(frame.clone())];
+        Coding::new(ContentCoding::Gzip).encode(&mut runs);
+        let [encoded] = runs;
+        encoded.bytes
     };
     assert_eq!(encode().as_ptr(), encode().as_ptr());
 
     let same_text = Bytes::from(frame.to_vec());
-    let mut frames = [same_text];
+    let mut frames = [Run::from(same_text)];
     Coding::new(ContentCoding::Deflate).encode(&mut frames);
     assert_ne!(
-        frames[0].as_ptr(),
+        frames[0].bytes.as_ptr(),
         encode().as_ptr(),
         "told apart by identity, not by content"
     );

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::io::AsyncWrite;
 
-use super::{BATCH_FRAMES, IDLE_FRAMES, Writer};
+use super::{BATCH_RUNS, IDLE_RUNS, Writer};
 use crate::{
     delivery::{Outlet, channel},
     session::coding::{Coding, ContentCoding},
@@ -94,7 +94,7 @@ fn write(writer: &mut Writer, stream: &mut Fussy) -> Poll<()> {
 #[test]
 fn a_burst_is_one_write_and_one_flush() {
     let (outbox, mut outlet) = channel(1 << 20);
-    for _ in 0..BATCH_FRAMES {
+    for _ in 0..BATCH_RUNS {
         outbox.try_send(Bytes::from_static(b"frame")).unwrap();
     }
     let mut writer = plain();
@@ -104,10 +104,10 @@ fn a_burst_is_one_write_and_one_flush() {
     assert!(write(&mut writer, &mut stream).is_ready());
     assert!(writer.is_idle());
     assert_eq!((stream.calls, stream.flushes), (1, 1));
-    assert_eq!(writer.frames_written(), BATCH_FRAMES as u64);
-    assert_eq!(writer.bytes_written(), 6 + 5 * BATCH_FRAMES as u64);
+    assert_eq!(writer.frames_written(), BATCH_RUNS as u64);
+    assert_eq!(writer.bytes_written(), 6 + 5 * BATCH_RUNS as u64);
     assert!(
-        writer.frames.capacity() <= IDLE_FRAMES,
+        writer.runs.capacity() <= IDLE_RUNS,
         "room for the burst is given back"
     );
 }
