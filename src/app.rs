@@ -54,6 +54,9 @@ pub enum StartError {
     /// The way to the upstream cannot be set up.
     #[error("upstream.url")]
     Upstream(#[from] ProxyError),
+    /// A feed cannot be started.
+    #[error("a feed cannot be started")]
+    Feed(#[from] crate::mongo::MongoError),
     /// The connection string cannot be used.
     #[error("mongodb.uri")]
     Mongodb(#[from] mongodb::error::Error),
@@ -67,7 +70,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`] if it could not start; once started, it ends well.
 pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
-    let (tasks, shutdown, wishes) = (Tasks::new(), Shutdown::new(), Reload::new());
+    let (tasks, shutdown, wishes) = (Tasks::new().at_home(), Shutdown::new(), Reload::new());
     let signals = Signals::listen().map_err(StartError::Signals)?;
     let metrics = Metrics::install()?;
     // Bound before anything is begun that would have to be undone: a port that is taken is found out at once.

@@ -2,14 +2,16 @@
 //!
 //! [`Tasks`] owns what runs, [`Shutdown`] says that it shall end, [`Signals`] turns what the operating system says into the
 //! two. Nothing else in the house calls `tokio::spawn`, so every task has a name and an owner who waits for it.
-//! [`Cores`] are the threads on which connections run.
+//! [`Cores`] are the threads on which connections run, and each feed has its [`Reactor`].
 
 mod cores;
+mod reactor;
 mod shutdown;
 mod signals;
 mod tasks;
 
 pub use cores::Cores;
+pub use reactor::Reactor;
 pub use shutdown::Shutdown;
 pub use signals::{Reload, Signals};
 pub use tasks::Tasks;

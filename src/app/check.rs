@@ -9,7 +9,7 @@ use crate::app::{log, rooms};
 use crate::config::{Config, Streams, UpstreamUrl, Watch};
 use crate::front::streaming::Streaming;
 use crate::lifecycle::{Shutdown, Tasks};
-use crate::mongo::client::{connect, operation_time};
+use crate::mongo::client::{Connector, operation_time};
 use crate::mongo::feed::{Gate as _, Scope};
 use crate::mongo::privileges::{self, Need};
 use crate::mongo::{MongoError, Namespace};
@@ -72,7 +72,8 @@ pub async fn check(config: &Config) -> CheckReport {
 }
 
 async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckReport) {
-    let client = match connect(streams.mongodb.uri.reveal(), 1).await {
+    let parsed = Connector::parse(streams.mongodb.uri.reveal(), 1).await;
+    let client = match parsed.and_then(|connector| connector.client()) {
         Ok(client) => client,
         Err(error) => return report.wrong(format!("mongodb.uri: {error}")),
     };

@@ -23,7 +23,7 @@ use crate::front::route::{Mount, Mounts};
 use crate::front::streaming::Streaming;
 use crate::lifecycle::{Cores, Shutdown, Tasks};
 use crate::mongo::Namespace;
-use crate::mongo::client::{Clock, connect};
+use crate::mongo::client::{Clock, Connector};
 use crate::mongo::feed::FeedSettings;
 use crate::mongo::lookup::Lookup;
 use crate::proxy::{HeadSettings, ProxySettings, UpstreamAddress};
@@ -74,11 +74,12 @@ pub(super) async fn streams(
 ) -> Result<Arc<Streaming>, StartError> {
     let limits = &config.limits;
     let cursors = limits.feeds + limits.dedicated_cursors + limits.catch_up_cursors;
-    let client = connect(
+    let connector = Connector::parse(
         streams.mongodb.uri.reveal(),
         u32::try_from(cursors).unwrap_or(u32::MAX),
     )
     .await?;
+    let client = connector.client()?;
     let clock = Clock::start(client.clone(), tasks);
     let mounts = Mounts::new(mounts(streams));
 
@@ -146,13 +147,13 @@ pub(super) async fn streams(
         always,
     };
     let feeds = Feeds::start(
-        client,
+        connector,
         clock.clone(),
         hub,
         Arc::clone(&metadata),
         feeds,
         tasks.clone(),
-    );
+    )?;
     Ok(Arc::new(Streaming {
         mounts,
         admission: Admission {

@@ -1,7 +1,7 @@
 //! Who gets which event: one owner task per collection.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -10,7 +10,7 @@ use crate::delivery::Outbox;
 use crate::engine::worker::{Join, Replay, Work, Worker};
 use crate::engine::{Departures, From, Plan, Subscription};
 use crate::lifecycle::Tasks;
-use crate::mongo::feed::{Lost, Ring, Sink};
+use crate::mongo::feed::{Lost, Ring, Scope, Sink};
 use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 
 /// Batches and commands that may wait for one worker; then the feed, and whoever subscribes, waits.
@@ -21,6 +21,8 @@ const WORK_MAX: usize = 256;
 pub struct Hub {
     workers: Arc<Workers>,
     tasks: Tasks,
+    /// Where the workers of a feed's collections run.
+    places: Mutex<HashMap<Scope, Tasks>>,
 }
 
 pub(super) type Workers = Mutex<HashMap<Namespace, Handle>>;
@@ -37,7 +39,26 @@ impl Hub {
         Self {
             workers: Arc::default(),
             tasks,
+            places: Mutex::default(),
         }
+    }
+
+    /// Workers of this scope run here from now on: best where their feed does.
+    pub fn place(&self, scope: Scope, tasks: Tasks) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert(scope, tasks);
+    }
+
+    /// Forgets where the workers of a scope run: nobody will need any.
+    pub fn displace(&self, scope: &Scope) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.remove(scope);
+    }
+
+    fn place_of(&self, database: &str) -> Tasks {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.iter().find(|(scope, _)| scope.spans(database));
+        place.map_or(&self.tasks, |(_, tasks)| tasks).clone()
     }
 
     /// Makes an outbox a member of the group with this plan.
@@ -112,7 +133,8 @@ impl Hub {
             Arc::clone(&departures),
             Arc::clone(&self.workers),
         );
-        self.tasks.spawn("engine.worker", worker.run());
+        self.place_of(&namespace.database)
+            .spawn("engine.worker", worker.run());
         let handle = Handle { work, departures };
         workers.insert(namespace.clone(), handle.clone());
         handle

@@ -1,18 +1,18 @@
 //! The feeds that are open: those of the mounted databases always, others from the first request for them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mongodb::Client;
 use tokio::time::Instant;
 
 use crate::engine::Hub;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::Metadata;
-use crate::lifecycle::Tasks;
+use crate::lifecycle::{Reactor, Tasks};
 use crate::mongo::MongoError;
-use crate::mongo::client::Clock;
+use crate::mongo::client::{Clock, Connector};
 use crate::mongo::feed::{Feed, FeedSettings, Scope};
 
 /// How often feeds that nobody needs are looked for.
@@ -21,7 +21,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// What a feed is made of, and how many there may be.
 #[derive(Debug)]
 pub struct Feeds {
-    client: Client,
+    connector: Connector,
     clock: Clock,
     hub: Arc<Hub>,
     metadata: Arc<Metadata>,
@@ -66,17 +66,20 @@ pub enum NoFeed {
 
 impl Feeds {
     /// Builds the table and opens the feeds that are always open.
+    ///
+    /// # Errors
+    /// The first reason why one of them has no thread or no client.
     pub fn start(
-        client: Client,
+        connector: Connector,
         clock: Clock,
         hub: Arc<Hub>,
         metadata: Arc<Metadata>,
         settings: FeedsSettings,
         tasks: Tasks,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, MongoError> {
         let always = settings.always.clone();
         let feeds = Arc::new(Self {
-            client,
+            connector,
             clock,
             hub,
             metadata,
@@ -86,12 +89,11 @@ impl Feeds {
         });
         for database in always {
             let scope = feeds.scope(&database);
-            feeds
-                .lock()
-                .entry(scope.clone())
-                .or_insert_with(|| feeds.open(scope));
+            if let Entry::Vacant(place) = feeds.lock().entry(scope.clone()) {
+                place.insert(feeds.open(scope)?);
+            }
         }
-        feeds
+        Ok(feeds)
     }
 
     /// The feed over a database, opened if need be, once it is live.
@@ -111,7 +113,10 @@ impl Feeds {
                     Arc::clone(&found.feed)
                 }
                 None if count >= self.settings.feeds_max => return Err(NoFeed::TooMany),
-                None => Arc::clone(&open.entry(scope.clone()).or_insert(self.open(scope)).feed),
+                None => {
+                    let opened = self.open(scope.clone())?;
+                    Arc::clone(&open.entry(scope).or_insert(opened).feed)
+                }
             }
         };
         feed.live(self.settings.patience).await?;
@@ -144,7 +149,12 @@ impl Feeds {
             };
             self.lock().retain(|scope, open| {
                 let is_needed = needed.iter().any(|database| scope.spans(database));
-                always(scope) || is_needed || open.asked_at.elapsed() < self.settings.idle
+                let stays =
+                    always(scope) || is_needed || open.asked_at.elapsed() < self.settings.idle;
+                if !stays {
+                    self.hub.displace(scope);
+                }
+                stays
             });
         }
     }
@@ -156,22 +166,32 @@ impl Feeds {
         }
     }
 
-    fn open(&self, scope: Scope) -> Open {
+    /// Opens a feed. It has a thread of its own, with its connection to MongoDB and the workers of its collections: on an
+    /// event's way to the sockets no other thread has to be woken.
+    fn open(&self, scope: Scope) -> Result<Open, MongoError> {
+        let failed = |error: &dyn std::error::Error| {
+            MongoError::Unreachable(format!("no thread for the feed: {error}"))
+        };
+        let thread =
+            Reactor::start(format!("feed {scope}"), || ()).map_err(|error| failed(&error))?;
+        let client = thread.within(|| self.connector.client());
+        let client = client.map_err(|error| failed(&error))?;
+        let tasks = self.tasks.on(Arc::new(thread));
+        self.hub.place(scope.clone(), tasks.clone());
         let (sink, gate) = (Arc::clone(&self.hub), Arc::clone(&self.metadata));
-        let (client, clock) = (self.client.clone(), self.clock.clone());
         let feed = Feed::start(
             client,
-            clock,
+            self.clock.clone(),
             scope,
             self.settings.feed,
             sink,
             gate,
-            &self.tasks,
+            &tasks,
         );
-        Open {
+        Ok(Open {
             feed: Arc::new(feed),
             asked_at: Instant::now(),
-        }
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Scope, Open>> {

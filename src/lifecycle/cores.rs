@@ -10,11 +10,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use super::Tasks;
+use super::{Reactor, Tasks};
 
 thread_local! {
     static HERE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -28,15 +26,8 @@ pub struct Cores {
 
 #[derive(Debug)]
 struct Shared {
-    handles: Vec<Handle>,
+    reactors: Vec<Reactor>,
     next: AtomicUsize,
-    over: CancellationToken,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.over.cancel();
-    }
 }
 
 impl Cores {
@@ -45,25 +36,10 @@ impl Cores {
     /// # Errors
     /// Whatever the operating system says against a thread or a reactor.
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
-        let over = CancellationToken::new();
-        let mut handles = Vec::with_capacity(count.get());
-        for index in 0..count.get() {
-            let reactor = Builder::new_current_thread().enable_all().build()?;
-            handles.push(reactor.handle().clone());
-            let over = over.clone();
-            std::thread::Builder::new()
-                .name(format!("core-{index}"))
-                .spawn(move || {
-                    HERE.set(Some(index));
-                    reactor.block_on(over.cancelled());
-                })?;
-        }
+        let start = |index| Reactor::start(format!("core-{index}"), move || HERE.set(Some(index)));
+        let reactors = (0..count.get()).map(start).collect::<io::Result<_>>()?;
         let next = AtomicUsize::new(0);
-        let shared = Shared {
-            handles,
-            next,
-            over,
-        };
+        let shared = Shared { reactors, next };
         Ok(Self {
             shared: Arc::new(shared),
         })
@@ -83,8 +59,8 @@ impl Cores {
         F: Future<Output = ()> + Send + 'static,
     {
         let turn = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let handle = &self.shared.handles[turn % self.shared.handles.len()];
-        tasks.spawn_on(handle, name, future)
+        let reactor = &self.shared.reactors[turn % self.shared.reactors.len()];
+        tasks.spawn_on(reactor.handle(), name, future)
     }
 
     /// Which of the threads the caller runs on; `None` on any other.

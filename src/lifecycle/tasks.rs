@@ -6,12 +6,22 @@ use futures_util::FutureExt;
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
+use super::Reactor;
+
 /// A family of running tasks. Clones are the same family.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     own: TaskTracker,
     /// The family that this one is part of.
     above: Option<Arc<Tasks>>,
+    /// Where its tasks run, if not where they are spawned.
+    home: Option<Home>,
+}
+
+#[derive(Clone, Debug)]
+enum Home {
+    Runtime(Handle),
+    Thread(Arc<Reactor>),
 }
 
 impl Tasks {
@@ -25,6 +35,26 @@ impl Tasks {
         Self {
             own: TaskTracker::new(),
             above: Some(Arc::new(self.clone())),
+            home: self.home.clone(),
+        }
+    }
+
+    /// The same family, but its tasks run on the runtime of the caller, whoever spawns them.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn at_home(&self) -> Self {
+        Self {
+            home: Some(Home::Runtime(Handle::current())),
+            ..self.clone()
+        }
+    }
+
+    /// The same family, but its tasks run on this thread, which lives as long as a clone of what is returned.
+    pub fn on(&self, thread: Arc<Reactor>) -> Self {
+        Self {
+            home: Some(Home::Thread(thread)),
+            ..self.clone()
         }
     }
 
@@ -36,7 +66,12 @@ impl Tasks {
         let member = self.member(name);
         // The member is dropped after the future, also on a panic or an abort. Not an `async` block: one that awaits what
         // it captured has room for it twice, and this is in every session's task.
-        tokio::spawn(future.map(move |()| drop(member)))
+        let future = future.map(move |()| drop(member));
+        match &self.home {
+            None => tokio::spawn(future),
+            Some(Home::Runtime(handle)) => handle.spawn(future),
+            Some(Home::Thread(reactor)) => reactor.handle().spawn(future),
+        }
     }
 
     /// Runs `future` as a task of another reactor.

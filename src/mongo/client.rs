@@ -20,24 +20,41 @@ const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A waiting `getMore` holds a connection: a feed per database, dedicated cursors, catch-ups and lookups beside them.
 const POOL_CONNECTIONS_SPARE: u32 = 64;
 
-/// Makes the driver's client for `uri`. Nothing is sent yet.
-///
-/// `cursors` is how many change streams may wait at once, so that the pool is never what holds a feed back.
-///
-/// # Errors
-/// The driver's, if the URI cannot be read or its host name (`mongodb+srv`) not be resolved.
-pub async fn connect(uri: &str, cursors: u32) -> Result<Client, mongodb::error::Error> {
-    let mut options = ClientOptions::parse(uri).await?;
-    options
-        .app_name
-        .get_or_insert_with(|| "sidestream".to_owned());
-    options
-        .server_selection_timeout
-        .get_or_insert(SERVER_SELECTION_TIMEOUT);
-    let pool = cursors.saturating_add(POOL_CONNECTIONS_SPARE);
-    let given = options.max_pool_size.unwrap_or(0);
-    options.max_pool_size = Some(given.max(pool));
-    Client::with_options(options)
+/// Makes the driver's clients, all with the same options.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    options: ClientOptions,
+}
+
+impl Connector {
+    /// Reads `uri`. Nothing is sent to MongoDB yet.
+    ///
+    /// `cursors` is how many change streams may wait at once, so that the pool is never what holds a feed back.
+    ///
+    /// # Errors
+    /// The driver's, if the URI cannot be read or its host name (`mongodb+srv`) not be resolved.
+    pub async fn parse(uri: &str, cursors: u32) -> Result<Self, mongodb::error::Error> {
+        let mut options = ClientOptions::parse(uri).await?;
+        options
+            .app_name
+            .get_or_insert_with(|| "sidestream".to_owned());
+        options
+            .server_selection_timeout
+            .get_or_insert(SERVER_SELECTION_TIMEOUT);
+        let pool = cursors.saturating_add(POOL_CONNECTIONS_SPARE);
+        let given = options.max_pool_size.unwrap_or(0);
+        options.max_pool_size = Some(given.max(pool));
+        Ok(Self { options })
+    }
+
+    /// Makes a client. Its connections belong to the reactor of the caller: what waits for an answer elsewhere is woken
+    /// across threads.
+    ///
+    /// # Errors
+    /// The driver's, if options contradict each other.
+    pub fn client(&self) -> Result<Client, mongodb::error::Error> {
+        Client::with_options(self.options.clone())
+    }
 }
 
 /// Tells MongoDB's operation time: the place in history behind every write acknowledged so far.
