@@ -32,13 +32,20 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::delivery::Ending;
+use crate::delivery::budget::{Budget, Room};
 
 /// Makes the two ends of a queue that holds at most `bytes_max` bytes, or one frame of any size.
 pub fn channel(bytes_max: usize) -> (Outbox, Outlet) {
+    channel_within(bytes_max, &Budget::unlimited())
+}
+
+/// As [`channel`], within what all outboxes may hold together.
+pub fn channel_within(bytes_max: usize, budget: &Arc<Budget>) -> (Outbox, Outlet) {
     let shared = Arc::new(Shared {
         bytes_max,
+        budget: Arc::clone(budget),
         outboxes: AtomicUsize::new(1),
-        queue: Mutex::default(),
+        queue: Mutex::new(Queue::new(Room::new(Arc::clone(budget)))),
     });
     (
         Outbox {
@@ -170,10 +177,12 @@ impl Outbox {
         if bytes > self.shared.bytes_max && !queue.frames.is_empty() {
             queue.end(Ending::Slow);
             wake(queue);
+            metrics::counter!("sidestream_limits_reached_total", "limit" => "outbox").increment(1);
             return Err(SendError::Full);
         }
         queue.bytes = bytes;
         queue.frames.push_back(frame);
+        queue.note_room();
         wake(queue);
         Ok(())
     }
@@ -198,9 +207,21 @@ impl Outbox {
         self.shared.lock().bytes
     }
 
+    /// Returns how many bytes of frames wait, or are in the writer's hands since it last asked for some.
+    pub fn held_bytes(&self) -> usize {
+        let queue = self.shared.lock();
+        let rest = queue.rest.as_ref().map_or(0, Bytes::len);
+        queue.bytes + queue.in_hand + rest
+    }
+
     /// Returns how many bytes may wait.
     pub fn bytes_max(&self) -> usize {
         self.shared.bytes_max
+    }
+
+    /// Returns what all outboxes may hold together.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
     }
 
     /// Waits until the writer has taken everything that waited, or the session is over. For a producer that can hold
@@ -273,8 +294,10 @@ impl Outlet {
     ) -> Poll<Outcome> {
         debug_assert!(max > 0, "a writer takes at least one frame");
         let mut queue = self.shared.lock();
+        queue.in_hand = 0;
         if let Some(rest) = queue.rest.take() {
             queue.is_held = true;
+            queue.in_hand = rest.len();
             into.push(rest);
             return Poll::Ready(Outcome::Rest);
         }
@@ -305,7 +328,9 @@ impl Outlet {
     pub fn hold(&mut self) -> Option<Bytes> {
         let mut queue = self.shared.lock();
         queue.is_held = true;
-        queue.rest.take()
+        let rest = queue.rest.take();
+        queue.in_hand += rest.as_ref().map_or(0, Bytes::len);
+        rest
     }
 
     /// Returns what was written by others so far.
@@ -358,6 +383,7 @@ impl Drop for Outlet {
 #[derive(Debug)]
 struct Shared {
     bytes_max: usize,
+    budget: Arc<Budget>,
     /// How many [`Outbox`]es there are.
     outboxes: AtomicUsize,
     queue: Mutex<Queue>,
@@ -376,11 +402,15 @@ impl fmt::Debug for dyn Direct {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     frames: VecDeque<Bytes>,
+    /// What `frames` has room for, as it is counted.
+    room: Room,
     /// The sum of the lengths of `frames`.
     bytes: usize,
+    /// What the writer has taken since it last had nothing in hand.
+    in_hand: usize,
     /// The writer's, while it waits.
     waker: Option<Waker>,
     /// A producer's, while it waits for room.
@@ -398,6 +428,27 @@ struct Queue {
 }
 
 impl Queue {
+    fn new(room: Room) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            room,
+            bytes: 0,
+            in_hand: 0,
+            waker: None,
+            producer: None,
+            ending: None,
+            abandoned: false,
+            is_held: false,
+            direct: None,
+            rest: None,
+            direct_totals: DirectTotals::default(),
+        }
+    }
+
+    fn note_room(&mut self) {
+        self.room.is(self.frames.capacity());
+    }
+
     fn end(&mut self, ending: Ending) {
         let stands = match self.ending {
             None => false,
@@ -416,6 +467,7 @@ impl Queue {
     fn clear(&mut self) {
         self.frames = VecDeque::new();
         self.bytes = 0;
+        self.note_room();
     }
 
     fn take(&mut self, into: &mut Vec<Bytes>, max: usize) {
@@ -423,6 +475,7 @@ impl Queue {
         into.reserve(count);
         for frame in self.frames.drain(..count) {
             self.bytes -= frame.len();
+            self.in_hand += frame.len();
             into.push(frame);
         }
         if self.frames.is_empty() {
@@ -430,6 +483,7 @@ impl Queue {
         }
         if self.frames.is_empty() && self.frames.capacity() > IDLE_FRAMES {
             self.frames = VecDeque::new();
+            self.note_room();
         }
     }
 

@@ -1,9 +1,11 @@
 //! Groups of sessions with an equal plan, and the rendering they share.
 
+use std::sync::Arc;
+
 use bson::{RawDocument, Timestamp};
 use bytes::Bytes;
 
-use crate::delivery::{Ending, Outbox, SendError, Sent};
+use crate::delivery::{Budget, Ending, Outbox, SendError, Sent};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
@@ -101,7 +103,7 @@ impl Group {
             members: members.iter_mut(),
             event,
             render,
-            frame: None,
+            shown: None,
             written: 0,
         }
     }
@@ -132,11 +134,11 @@ impl Group {
 
 /// One event on its way to the members of a group.
 pub(super) struct Pushes<'a, 'b> {
-    wanted: &'a std::sync::Arc<Wanted>,
+    wanted: &'a Arc<Wanted>,
     members: std::slice::IterMut<'a, Member>,
     event: &'a Event,
     render: &'a mut Renderer<'b>,
-    frame: Option<Bytes>,
+    shown: Option<Shown>,
     /// How many sockets have the frame already.
     pub(super) written: u64,
 }
@@ -158,21 +160,13 @@ impl Pushes<'_, '_> {
                 continue;
             }
             // Rendered only if somebody wants it: a group may consist of members that are not concerned yet.
-            if self.frame.is_none() {
-                self.frame = self.render.frame(self.wanted);
-            }
-            let Some(frame) = &self.frame else {
+            let shown = self
+                .shown
+                .get_or_insert_with(|| self.render.show(self.wanted, member.outbox.budget()));
+            if matches!(shown, Shown::Not) {
                 return false;
-            };
-            let sent = match manner {
-                Manner::Now => member.outbox.try_send_now(frame.clone()),
-                Manner::Queued => member.outbox.try_send(frame.clone()).map(|()| Sent::Queued),
-            };
-            match sent {
-                Ok(Sent::Written) => self.written += 1,
-                // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
-                Ok(Sent::Queued) | Err(SendError::Full | SendError::Ended) => (),
             }
+            self.written += u64::from(shown.give(&member.outbox, manner));
         }
         self.members.len() > 0
     }
@@ -197,11 +191,44 @@ pub(super) fn passes(plan: &Plan, event: &RawDocument) -> bool {
             .is_none_or(|notify| notify.matches(event))
 }
 
+/// What becomes of an event for those who want to see it in one way.
+#[derive(Clone, Debug)]
+pub(super) enum Shown {
+    Frame(Bytes),
+    /// It cannot be shown, and is skipped.
+    Not,
+    /// It would be longer than a frame may be. To skip it would be a silent loss.
+    TooLong,
+}
+
+impl Shown {
+    /// Gives it to one session. Returns whether its socket has it already.
+    pub(super) fn give(&self, outbox: &Outbox, manner: Manner) -> bool {
+        let frame = match self {
+            Self::Frame(frame) => frame.clone(),
+            Self::Not => return false,
+            Self::TooLong => {
+                outbox.end(Ending::HistoryLost);
+                return false;
+            }
+        };
+        let sent = match manner {
+            Manner::Now => outbox.try_send_now(frame),
+            Manner::Queued => outbox.try_send(frame).map(|()| Sent::Queued),
+        };
+        match sent {
+            Ok(Sent::Written) => true,
+            // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
+            Ok(Sent::Queued) | Err(SendError::Full | SendError::Ended) => false,
+        }
+    }
+}
+
 /// Renders one event, once for each way in which somebody wants to see it.
 pub(super) struct Renderer<'a> {
     event: &'a Event,
     text: &'a mut String,
-    rendered: Vec<(std::sync::Arc<Wanted>, Option<Bytes>)>,
+    rendered: Vec<(Arc<Wanted>, Shown)>,
 }
 
 impl<'a> Renderer<'a> {
@@ -214,23 +241,25 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The frame for these wishes; `None` if the event cannot be shown (it is skipped, counted and logged).
-    pub(super) fn frame(&mut self, wanted: &std::sync::Arc<Wanted>) -> Option<Bytes> {
+    /// What there is for these wishes, within what frames may hold.
+    pub(super) fn show(&mut self, wanted: &Arc<Wanted>, budget: &Arc<Budget>) -> Shown {
         let alike = |other: &Wanted| {
             other.mode == wanted.mode
                 && other.framing == wanted.framing
                 && other.veil == wanted.veil
         };
-        if let Some((_, frame)) = self.rendered.iter().find(|(other, _)| alike(other)) {
-            return frame.clone();
+        if let Some((_, shown)) = self.rendered.iter().find(|(other, _)| alike(other)) {
+            return shown.clone();
         }
-        let frame = self.render(wanted);
-        self.rendered
-            .push((std::sync::Arc::clone(wanted), frame.clone()));
-        frame
+        let shown = self.render(wanted, budget);
+        if self.text.capacity() > TEXT_BYTES_KEPT {
+            *self.text = String::new();
+        }
+        self.rendered.push((Arc::clone(wanted), shown.clone()));
+        shown
     }
 
-    fn render(&mut self, wanted: &Wanted) -> Option<Bytes> {
+    fn render(&mut self, wanted: &Wanted, budget: &Arc<Budget>) -> Shown {
         self.text.clear();
         let ids = matches!(wanted.framing, Framing::WebSocket { ids: true });
         if let Err(error) =
@@ -238,12 +267,21 @@ impl<'a> Renderer<'a> {
         {
             metrics::counter!("sidestream_events_skipped_total").increment(1);
             tracing::warn!(collection = %wanted.namespace, %error, "event skipped, it cannot be shown");
-            return None;
+            return Shown::Not;
+        }
+        let bytes = self.text.len();
+        if bytes > budget.frame_bytes_max() {
+            metrics::counter!("sidestream_limits_reached_total", "limit" => "frame").increment(1);
+            tracing::error!(collection = %wanted.namespace, bytes, "an event is longer than limits.frame, sessions are told");
+            return Shown::TooLong;
         }
         metrics::counter!("sidestream_renderings_total").increment(1);
-        Some(match wanted.framing {
+        Shown::Frame(budget.count(match wanted.framing {
             Framing::WebSocket { .. } => frame::websocket_text(self.text),
             Framing::Sse => frame::sse_event(&self.event.token.json(), self.text),
-        })
+        }))
     }
 }
+
+/// What a buffer may keep for the next event: more than all but a few events need.
+const TEXT_BYTES_KEPT: usize = 1 << 20;

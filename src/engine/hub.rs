@@ -7,8 +7,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::Outbox;
+use crate::engine::groups::Places;
 use crate::engine::worker::{Join, Replay, Work, Worker};
-use crate::engine::{Departures, From, Plan, Subscription};
+use crate::engine::{Departures, From, GroupLimits, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::{Lost, Ring, Sink};
 use crate::mongo::{Event, Namespace, Operation, ResumeToken};
@@ -21,6 +22,7 @@ const WORK_MAX: usize = 256;
 pub struct Hub {
     workers: Arc<Workers>,
     tasks: Tasks,
+    places: Places,
 }
 
 pub(super) type Workers = Mutex<HashMap<Namespace, Handle>>;
@@ -37,7 +39,48 @@ impl Hub {
         Self {
             workers: Arc::default(),
             tasks,
+            places: Places::new(GroupLimits::default()),
         }
+    }
+
+    /// Bounds its groups. To be called before anybody subscribes.
+    pub fn within(self, limits: GroupLimits) -> Self {
+        Self {
+            places: Places::new(limits),
+            ..self
+        }
+    }
+
+    /// Gives the plan a place for the group that it may found. Where none is left, it needs none if its group is there:
+    /// should that vanish meanwhile, the limit is exceeded by one group.
+    ///
+    /// # Errors
+    /// [`Refused::Limit`] if there is neither.
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn seat(&self, mut plan: Plan) -> Result<Plan, Refused> {
+        match self.places.take(&plan) {
+            Ok(place) => plan.place = Some(Arc::new(place)),
+            Err(_) if self.knows(&plan).await => (),
+            Err(refused) => return Err(refused),
+        }
+        Ok(plan)
+    }
+
+    /// How many groups there are, and how many bytes their pipelines have.
+    pub(super) fn groups(&self) -> (usize, usize) {
+        (self.places.taken(), self.places.bytes_taken())
+    }
+
+    /// Whether there is a group with this plan.
+    async fn knows(&self, plan: &Plan) -> bool {
+        let worker = lock(&self.workers).get(&plan.wanted.namespace).cloned();
+        let Some(worker) = worker else {
+            return false;
+        };
+        let (reply, answer) = oneshot::channel();
+        let asked = worker.work.send(Work::Knows(plan.key.clone(), reply)).await;
+        asked.is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Makes an outbox a member of the group with this plan.
