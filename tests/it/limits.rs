@@ -1,10 +1,12 @@
 //! Each limit of `[limits]`, reached: what is answered, and that nobody else is harmed.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::client::{Client, Request};
+use crate::support::client::{Client, Received, Request};
 use crate::support::stack::{self, ADMIN, Stack};
 
 #[tokio::test]
@@ -15,7 +17,7 @@ async fn sessions_in_all() {
     let mut second = stack.watch("/lim_all/_streams/s?n=2").await;
     let third = "/lim_all/_streams/s?n=3";
     refused(&stack, third, 503, "sessions").await;
-    insert(&stack, "lim_all", doc! { "n": 2 }).await;
+    insert(&stack, "lim_all", doc! { "n": "2" }).await;
     second.next().await;
     drop(first);
     stack.eventually(SESSIONS, "", 1.0).await;
@@ -289,9 +291,15 @@ async fn a_healthy_reader_gets_15_mb_whatever_its_outbox_is() {
     let mut sse = stack.open(&request).await;
     let text = "x".repeat(15_000_000);
     for id in 0..2 {
-        let large = doc! { "_id": id, "n": "1", "text": &text };
+        let number = i32::try_from(id).expect("a small number");
+        let large = doc! { "_id": number, "n": "1", "text": &text };
         insert(&stack, "lim_large", large).await;
         for client in [&mut websocket, &mut sse] {
+            // As long as it takes where nothing is optimised; a session that was closed would not wait.
+            let there = |received: &Received| {
+                received.ended || received.frames.len() + received.events.len() > id
+            };
+            client.wait(PATIENCE, there).await;
             let message = client.next().await;
             let start =
                 format!("{{\"fullDocument\": {{\"_id\": {id}, \"n\": \"1\", \"text\": \"xxx");
@@ -386,3 +394,4 @@ async fn deaf(stack: &Stack, from: &str, target: &str) -> (TcpStream, String) {
 
 const SESSIONS: &str = "sidestream_sessions{";
 const REACHED: &str = "sidestream_limits_reached_total{";
+const PATIENCE: Duration = Duration::from_secs(90);
