@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::delivery::Ending;
 use crate::front::Front;
 use crate::front::listener::{ListenError, Listener};
+use crate::front::pressure;
 use crate::front::streaming::Streaming;
 use crate::lifecycle::{Cores, Reload, Shutdown, Signals, Tasks};
 use crate::proxy::{Forwarder, ProxyError};
@@ -110,6 +111,9 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     if let Some(streams) = &streams {
         let sweep = Arc::clone(streams.feeds()).sweep(Arc::clone(streams.metadata().live()));
         background.spawn("front.feeds", sweep);
+        let budget = Arc::clone(&streams.admission.settings.budget);
+        let relief = pressure::relieve(budget, Arc::clone(streams.metadata().live()));
+        background.spawn("front.pressure", relief);
     }
     let admin_ended = Shutdown::new();
     if let Some(listener) = admin {

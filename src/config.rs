@@ -151,7 +151,7 @@ impl Config {
         let auth = access::read_auth(root.section("auth"));
         let acl = access::read_acl(root.section("acl"));
         let definitions = definition::read(&root);
-        let limits = Limits::read(root.section("limits"));
+        let limits = Limits::read(root.section("limits"), server.max_connections);
         let log = Log::read(root.section("log"));
         let admin = server::read_admin(root.section("admin"));
         server::check_addresses(&root, &server, admin, upstream.as_ref());

@@ -12,6 +12,7 @@
 mod catch_up;
 mod dedicated;
 mod fanout;
+mod groups;
 mod hub;
 pub mod index;
 pub mod plan;
@@ -20,11 +21,13 @@ mod tests;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bson::Timestamp;
 use mongodb::Client;
 use tokio::sync::Notify;
 
+pub use groups::GroupLimits;
 pub use hub::Hub;
 pub use plan::{Framing, Plan, Served, Wanted};
 
@@ -38,9 +41,9 @@ use crate::mongo::{MongoError, ResumeToken};
 pub struct EngineSettings {
     /// Dedicated cursors in all.
     pub dedicated_cursors_max: usize,
-    /// Dedicated cursors on one collection.
-    pub dedicated_cursors_per_collection_max: usize,
-    /// Catch-up cursors at once; further ones wait.
+    /// Dedicated cursors of one stream.
+    pub dedicated_cursors_per_stream_max: usize,
+    /// Catch-up cursors at once; further ones wait. With none, nobody does.
     pub catch_up_cursors_max: usize,
 }
 
@@ -50,10 +53,10 @@ pub enum Refused {
     /// MongoDB refuses the pipeline.
     #[error("{0}")]
     Pipeline(String),
-    /// The limit of dedicated cursors is reached.
-    #[error("no more dedicated cursors: {limit} is reached")]
-    DedicatedCursors {
-        /// The limit's name.
+    /// A limit is reached.
+    #[error("limits.{limit} is reached")]
+    Limit {
+        /// Its name.
         limit: &'static str,
     },
     /// History does not reach back to the id that the client came with.
@@ -80,6 +83,7 @@ pub struct Engine {
     hub: Arc<Hub>,
     dedicated: Arc<dedicated::Pool>,
     catch_ups: Arc<tokio::sync::Semaphore>,
+    catch_ups_max: usize,
     tasks: Tasks,
 }
 
@@ -118,6 +122,7 @@ impl Engine {
             hub,
             dedicated,
             catch_ups,
+            catch_ups_max: settings.catch_up_cursors_max,
             tasks,
         }
     }
@@ -145,6 +150,7 @@ impl Engine {
         {
             return Err(Refused::HistoryLost);
         }
+        let plan = self.hub.seat(plan).await?;
         if !plan.is_shared() {
             self.dedicated
                 .subscribe(feed, &plan, &from, &outbox)
@@ -167,6 +173,10 @@ impl Engine {
             feed: Arc::clone(feed),
             hub: Arc::clone(&self.hub),
             permits: Arc::clone(&self.catch_ups),
+            patience: match self.catch_ups_max {
+                0 => Duration::ZERO,
+                _ => catch_up::TURN_TIMEOUT,
+            },
             plan,
             from,
             outbox,
@@ -187,5 +197,10 @@ impl Engine {
     /// How many dedicated cursors are open.
     pub fn dedicated_cursors(&self) -> usize {
         self.dedicated.open_cursors()
+    }
+
+    /// How many groups there are, and how many bytes their pipelines have.
+    pub fn groups(&self) -> (usize, usize) {
+        self.hub.groups()
     }
 }

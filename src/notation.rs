@@ -19,8 +19,13 @@ pub const DEPTH_MAX: usize = 100;
 
 /// Whether `value` is nested no deeper than [`DEPTH_MAX`]: asked once, when it comes in; what walks it later relies on it.
 pub fn is_shallow(value: &bson::Bson) -> bool {
+    is_within(value, DEPTH_MAX)
+}
+
+/// Whether `value` has no more than `depth` documents and arrays around any value in it.
+pub fn is_within(value: &bson::Bson, depth: usize) -> bool {
     let mut level = vec![value];
-    for _ in 0..=DEPTH_MAX {
+    for _ in 0..=depth {
         let mut next = Vec::new();
         for value in level {
             match value {

@@ -89,6 +89,15 @@ fn describe() {
         "sidestream_feed_opens_total",
         "Change streams opened for feeds: more than now and then means that definitions change, or MongoDB fails."
     );
+    describe_counter!(
+        "sidestream_limits_reached_total",
+        "How often a limit was reached, by its key in [limits]: what was refused, or whom it ended."
+    );
+    describe_gauge!(
+        "sidestream_outboxes_bytes",
+        Unit::Bytes,
+        "What all outboxes hold (limits.outboxes), as it was within the last second."
+    );
     describe_gauge!(
         "sidestream_build_info",
         Unit::Count,

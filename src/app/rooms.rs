@@ -4,21 +4,21 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use crate::access::{
     Access, AccessSettings, JwtAlgorithm, JwtSettings, JwtVerifier, PasswordKind, PasswordSettings,
     Unavailable, UserSettings, Users,
 };
 use crate::app::StartError;
 use crate::config::{self, Config, NotifyWhenUnbound, Streams, UpstreamUrl, Watch};
-use crate::engine::{Engine, EngineSettings, Hub};
+use crate::delivery::Budget;
+use crate::engine::{Engine, EngineSettings, GroupLimits, Hub};
 use crate::front::admission::{Admission, AdmissionSettings};
 use crate::front::feeds::{Feeds, FeedsSettings};
 use crate::front::freshness::Freshness;
 use crate::front::listener::ListenerSettings;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
+use crate::front::places::{Places, PlacesSettings};
 use crate::front::route::{Mount, Mounts};
 use crate::front::streaming::Streaming;
 use crate::lifecycle::{Cores, Shutdown, Tasks};
@@ -28,7 +28,7 @@ use crate::mongo::feed::FeedSettings;
 use crate::mongo::lookup::Lookup;
 use crate::proxy::{HeadSettings, ProxySettings, UpstreamAddress};
 use crate::session::SessionSettings;
-use crate::streams::{Catalog, StaticStream};
+use crate::streams::{Catalog, PipelineLimits, StaticStream};
 
 /// The longest pause between two attempts of a feed to reach MongoDB.
 const FEED_BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -103,15 +103,18 @@ pub(super) async fn streams(
             permissions: permissions.clone(),
             finds_per_second: u32::try_from(limits.finds_per_second).unwrap_or(u32::MAX),
         },
-        catalog(streams),
+        catalog(limits, streams),
         access(config, streams, users.clone())?,
         users.clone(),
         live,
     ));
-    let hub = Arc::new(Hub::new(tasks.clone()));
+    let hub = Arc::new(Hub::new(tasks.clone()).within(GroupLimits {
+        groups_max: limits.groups,
+        bytes_max: limits.groups_size,
+    }));
     let engine = EngineSettings {
         dedicated_cursors_max: limits.dedicated_cursors,
-        dedicated_cursors_per_collection_max: limits.dedicated_cursors_per_collection,
+        dedicated_cursors_per_stream_max: limits.dedicated_cursors_per_stream,
         catch_up_cursors_max: limits.catch_up_cursors,
     };
     let engine = Arc::new(Engine::new(
@@ -162,7 +165,12 @@ pub(super) async fn streams(
             engine,
             clock,
             settings: admission(config, streams, rests_on, users.as_deref()),
-            sessions: Arc::new(Semaphore::new(limits.sessions.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(PlacesSettings {
+                sessions_max: limits.sessions,
+                per_user_max: limits.sessions_per_user,
+                per_address_max: limits.sessions_per_address,
+                per_feed_max: limits.subscriptions_per_feed,
+            }),
         },
         freshness: Freshness {
             metadata,
@@ -192,6 +200,8 @@ fn admission(
         notify_when_unbound_refuses: streams.settings.notify_when_unbound
             == NotifyWhenUnbound::Refuse,
         outbox_bytes: config.limits.outbox,
+        budget: Budget::new(config.limits.outboxes, config.limits.frame),
+        pipeline: pipeline(&config.limits),
         avars_bytes: config.limits.avars,
         rests_on,
         users: users.map(|users| users.namespace().clone()).zip(password),
@@ -207,14 +217,24 @@ fn session(streams: &Streams, ping_interval: Duration) -> SessionSettings {
     }
 }
 
-fn catalog(streams: &Streams) -> Catalog {
-    Catalog::new(streams.definitions.iter().map(|definition| StaticStream {
+fn pipeline(limits: &config::Limits) -> PipelineLimits {
+    PipelineLimits {
+        variables_max: limits.variables,
+        depth_max: limits.depth,
+        stages_max: limits.stages,
+        values_max: limits.values,
+    }
+}
+
+fn catalog(limits: &config::Limits, streams: &Streams) -> Catalog {
+    let configured = streams.definitions.iter().map(|definition| StaticStream {
         database: definition.database.clone(),
         collection: definition.collection.clone(),
         uri: definition.uri.clone(),
         stages: definition.stages.clone(),
         notify_when: definition.notify_when.clone(),
-    }))
+    });
+    Catalog::within(pipeline(limits), configured)
 }
 
 fn access(

@@ -363,3 +363,64 @@ fn reload_names_the_sections_that_differ() {
     let streams = ["mongodb", "auth", "acl", "streams", "stream"];
     check("streams.enabled = false", &streams);
 }
+
+#[track_caller]
+fn check_faults(limits: &str, expected: &[&str]) {
+    let text = format!("{MINIMAL}[limits]\n{limits}");
+    let errors = parse(&text, &Given::default()).expect_err("something is wrong");
+    // `[limits]` is line 6.
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|fault| format!("s.toml:{fault}"))
+        .collect();
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn a_part_is_not_more_than_its_whole() {
+    check_faults(
+        "sessions = 100\nsessions_per_user = 101\nsessions_per_address = 102\nsubscriptions_per_feed = 103\ngroups = 104",
+        &[
+            "8: limits.sessions_per_user: 101 is more than limits.sessions, 100, of which it is a part",
+            "9: limits.sessions_per_address: 102 is more than limits.sessions, 100, of which it is a part",
+            "10: limits.subscriptions_per_feed: 103 is more than limits.sessions, 100, of which it is a part",
+            "11: limits.groups: 104 is more than limits.sessions, 100, of which it is a part",
+        ],
+    );
+    check_faults(
+        "dedicated_cursors_per_stream = 65\nsessions = 200_000",
+        &[
+            "7: limits.dedicated_cursors_per_stream: 65 is more than limits.dedicated_cursors, 64, of which it is a part",
+            "8: limits.sessions: 200000 is more than server.max_connections, 110000, and each is a connection",
+        ],
+    );
+    check_faults(
+        "frame = \"2MiB\"\noutboxes = \"1MiB\"\noutbox = \"1025KiB\"",
+        &[
+            "7: limits.frame: 2MiB is more than limits.outboxes, 1MiB, of which it is a part",
+            "9: limits.outbox: 1025KiB is more than limits.outboxes, 1MiB, of which it is a part",
+        ],
+    );
+}
+
+#[test]
+fn a_whole_alone_takes_its_parts_with_it() {
+    let text =
+        format!("{MINIMAL}[limits]\nsessions = 10\noutboxes = \"1MiB\"\ndedicated_cursors = 3");
+    let limits = parse(&text, &Given::default()).expect("it is valid").limits;
+    assert_eq!(
+        (limits.sessions_per_user, limits.sessions_per_address),
+        (10, 10)
+    );
+    assert_eq!((limits.subscriptions_per_feed, limits.groups), (10, 10));
+    assert_eq!((limits.outbox, limits.frame), (1 << 20, 1 << 20));
+    assert_eq!(limits.dedicated_cursors_per_stream, 3);
+}
+
+#[test]
+fn ten_thousand_levels_are_a_fault_like_any_other() {
+    let stages = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let text = format!("{MINIMAL}[[stream]]\ncollection = \"a.b\"\nuri = \"s\"\nstages = {stages}");
+    let errors = parse(&text, &Given::default()).expect_err("no parser takes that");
+    assert!(errors[0].starts_with("s.toml:9: "), "{errors:?}");
+}

@@ -30,14 +30,21 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::delivery::budget::{Budget, Room};
 use crate::delivery::{Ending, Run};
 
 /// Makes the two ends of a queue that holds at most `bytes_max` bytes, or one frame of any size.
 pub fn channel(bytes_max: usize) -> (Outbox, Outlet) {
+    channel_within(bytes_max, &Budget::unlimited())
+}
+
+/// As [`channel`], within what all outboxes may hold together.
+pub fn channel_within(bytes_max: usize, budget: &Arc<Budget>) -> (Outbox, Outlet) {
     let shared = Arc::new(Shared {
         bytes_max,
+        budget: Arc::clone(budget),
         outboxes: AtomicUsize::new(1),
-        queue: Mutex::default(),
+        queue: Mutex::new(Queue::new(Room::new(Arc::clone(budget)))),
     });
     (
         Outbox {
@@ -174,10 +181,12 @@ impl Outbox {
         if bytes > self.shared.bytes_max && !queue.runs.is_empty() {
             queue.end(Ending::Slow);
             wake(queue);
+            metrics::counter!("sidestream_limits_reached_total", "limit" => "outbox").increment(1);
             return Err(SendError::Full);
         }
         queue.bytes = bytes;
         queue.runs.push_back(run);
+        queue.note_room();
         wake(queue);
         Ok(())
     }
@@ -202,9 +211,21 @@ impl Outbox {
         self.shared.lock().bytes
     }
 
+    /// Returns how many bytes of frames wait, or are in the writer's hands since it last asked for some.
+    pub fn held_bytes(&self) -> usize {
+        let queue = self.shared.lock();
+        let rest = queue.rest.as_ref().map_or(0, |rest| rest.bytes.len());
+        queue.bytes + queue.in_hand + rest
+    }
+
     /// Returns how many bytes may wait.
     pub fn bytes_max(&self) -> usize {
         self.shared.bytes_max
+    }
+
+    /// Returns what all outboxes may hold together.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
     }
 
     /// Waits until the writer has taken everything that waited, or the session is over. For a producer that can hold
@@ -277,8 +298,10 @@ impl Outlet {
     ) -> Poll<Outcome> {
         debug_assert!(max > 0, "a writer takes at least one frame");
         let mut queue = self.shared.lock();
+        queue.in_hand = 0;
         if let Some(rest) = queue.rest.take() {
             queue.is_held = true;
+            queue.in_hand = rest.bytes.len();
             into.push(rest);
             return Poll::Ready(Outcome::Rest);
         }
@@ -309,7 +332,9 @@ impl Outlet {
     pub fn hold(&mut self) -> Option<Run> {
         let mut queue = self.shared.lock();
         queue.is_held = true;
-        queue.rest.take()
+        let rest = queue.rest.take();
+        queue.in_hand += rest.as_ref().map_or(0, |rest| rest.bytes.len());
+        rest
     }
 
     /// Returns what was written by others so far.
@@ -362,6 +387,7 @@ impl Drop for Outlet {
 #[derive(Debug)]
 struct Shared {
     bytes_max: usize,
+    budget: Arc<Budget>,
     /// How many [`Outbox`]es there are.
     outboxes: AtomicUsize,
     queue: Mutex<Queue>,
@@ -380,11 +406,15 @@ impl fmt::Debug for dyn Direct {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     runs: VecDeque<Run>,
+    /// What `runs` has room for, as it is counted.
+    room: Room,
     /// The sum of the lengths of `runs`.
     bytes: usize,
+    /// What the writer has taken since it last had nothing in hand.
+    in_hand: usize,
     /// The writer's, while it waits.
     waker: Option<Waker>,
     /// A producer's, while it waits for room.
@@ -402,6 +432,27 @@ struct Queue {
 }
 
 impl Queue {
+    fn new(room: Room) -> Self {
+        Self {
+            runs: VecDeque::new(),
+            room,
+            bytes: 0,
+            in_hand: 0,
+            waker: None,
+            producer: None,
+            ending: None,
+            abandoned: false,
+            is_held: false,
+            direct: None,
+            rest: None,
+            direct_totals: DirectTotals::default(),
+        }
+    }
+
+    fn note_room(&mut self) {
+        self.room.is(self.runs.capacity());
+    }
+
     fn end(&mut self, ending: Ending) {
         let stands = match self.ending {
             None => false,
@@ -420,6 +471,7 @@ impl Queue {
     fn clear(&mut self) {
         self.runs = VecDeque::new();
         self.bytes = 0;
+        self.note_room();
     }
 
     fn take(&mut self, into: &mut Vec<Run>, max: usize) {
@@ -427,6 +479,7 @@ impl Queue {
         into.reserve(count);
         for run in self.runs.drain(..count) {
             self.bytes -= run.bytes.len();
+            self.in_hand += run.bytes.len();
             into.push(run);
         }
         if self.runs.is_empty() {
@@ -434,6 +487,7 @@ impl Queue {
         }
         if self.runs.is_empty() && self.runs.capacity() > IDLE_FRAMES {
             self.runs = VecDeque::new();
+            self.note_room();
         }
     }
 

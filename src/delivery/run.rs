@@ -1,6 +1,10 @@
 //! What is queued: a frame, or several in one piece.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
+
+use crate::delivery::Budget;
 
 /// Whole frames, one behind the other in one piece of shared memory.
 ///
@@ -22,18 +26,15 @@ impl From<Bytes> for Run {
 }
 
 impl Run {
-    /// Joins frames; `None` of nothing.
-    pub fn join(frames: &[Bytes]) -> Option<Self> {
-        if let [only] = frames {
-            return Some(only.clone().into());
-        }
+    /// Joins frames, and counts what they become.
+    pub fn join(frames: &[Bytes], budget: &Arc<Budget>) -> Self {
         let mut bytes = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
-        frames
-            .iter()
-            .for_each(|frame| bytes.extend_from_slice(frame));
-        (!bytes.is_empty()).then(|| Self {
-            bytes: bytes.freeze(),
+        for frame in frames {
+            bytes.extend_from_slice(frame);
+        }
+        Self {
+            bytes: budget.count(bytes.freeze()),
             frames: u32::try_from(frames.len()).unwrap_or(u32::MAX),
-        })
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::mongo::feed::{CODE_TOO_LARGE, Feed, Reading, Start, Step, Tail, open}
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
 /// How long a client that comes back waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a catch-up cursor waits for events that are not there: its token moves when that ends.
 const AWAIT_MAX: Duration = Duration::from_millis(100);
 /// `Unauthorized`.
@@ -29,6 +29,8 @@ pub(super) struct CatchUp {
     pub(super) feed: Arc<Feed>,
     pub(super) hub: Arc<Hub>,
     pub(super) permits: Arc<Semaphore>,
+    /// How long it waits for its turn.
+    pub(super) patience: Duration,
     pub(super) plan: Plan,
     pub(super) from: From,
     pub(super) outbox: Outbox,
@@ -44,18 +46,18 @@ impl CatchUp {
     /// Opens the cursor, if one is needed, and goes on in the background.
     ///
     /// # Errors
-    /// [`Refused::HistoryLost`] if history does not reach back to `token`; [`Refused::Unavailable`].
+    /// [`Refused::HistoryLost`] if history does not reach back to `token`; [`Refused::Limit`] if its turn does not come;
+    /// [`Refused::Unavailable`].
     pub(super) async fn start(
         self,
         token: ResumeToken,
         tasks: &Tasks,
     ) -> Result<Subscription, Refused> {
-        let busy = |what: &str| Refused::Unavailable(MongoError::Unreachable(what.to_owned()));
-        let turn =
-            tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await;
-        let permit = turn
-            .map_err(|_| busy("too many clients catch up"))?
-            .map_err(|_| busy("shutting down"))?;
+        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.permits).acquire_owned());
+        let permit = turn.await.map_err(|_| Refused::Limit {
+            limit: "catch_up_cursors",
+        })?;
+        let permit = permit.expect("invariant: this semaphore is never closed");
         let namespace = self.plan.wanted.namespace.clone();
         let mut past = Past {
             feed: Arc::clone(&self.feed),

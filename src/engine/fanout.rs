@@ -1,9 +1,11 @@
 //! Groups of sessions with an equal plan, and the rendering they share.
 
+use std::sync::Arc;
+
 use bson::{RawDocument, Timestamp};
 use bytes::Bytes;
 
-use crate::delivery::{Ending, Outbox, Run, SendError, Sent};
+use crate::delivery::{Budget, Ending, Outbox, Run, SendError, Sent};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
@@ -101,21 +103,40 @@ impl Group {
     /// Offers an event: if the plan lets it pass, its frame is put behind those that wait for [`Group::flush`]. Returns
     /// whether that must be called, and this is the first to say so.
     pub(super) fn offer(&mut self, event: &Event, render: &mut Renderer<'_>) -> bool {
-        if self.members.is_empty() || !passes(&self.plan, &event.raw) {
+        let Some(first) = self.members.first() else {
+            return false;
+        };
+        if !passes(&self.plan, &event.raw) {
             return false;
         }
+        // One process, one budget.
+        let budget = Arc::clone(first.outbox.budget());
         if self.unsettled > 0 {
             let unconcerned = |member: &mut Member| !member.wants(event);
             let members = self.members.iter_mut().map(unconcerned);
             self.unsettled = members.filter(|is_unconcerned| *is_unconcerned).count();
+            if self.unsettled == self.members.len() {
+                return false;
+            }
         }
-        let Some(frame) = render.frame(&self.plan.wanted) else {
-            return false;
-        };
-        if self.unsettled > 0 {
-            self.give_out(event, frame);
-            return false;
+        let shown = render.show(&self.plan.wanted, &budget);
+        match shown {
+            Shown::Not => false,
+            Shown::Frame(frame) if self.unsettled == 0 => self.append(frame),
+            Shown::Frame(_) | Shown::TooLong => {
+                self.flush().push_all(Manner::Queued);
+                for member in &mut self.members {
+                    if member.wants(event) {
+                        shown.give(&member.outbox);
+                    }
+                }
+                false
+            }
         }
+    }
+
+    /// Returns whether it is the first frame that waits.
+    fn append(&mut self, frame: Bytes) -> bool {
         let is_first = self.waiting.is_empty();
         if !is_first && self.waiting_bytes + frame.len() > RUN_BYTES_MAX {
             self.flush().push_all(Manner::Queued);
@@ -125,20 +146,13 @@ impl Group {
         is_first
     }
 
-    /// Gives a frame to those members that the event concerns, where there are others.
-    fn give_out(&mut self, event: &Event, frame: Bytes) {
-        self.flush().push_all(Manner::Queued);
-        for member in &mut self.members {
-            if member.wants(event) {
-                // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
-                let _: Result<(), SendError> = member.outbox.try_send(frame.clone());
-            }
-        }
-    }
-
     /// Takes the frames that wait, to be pushed to the members.
     pub(super) fn flush(&mut self) -> Flush<'_> {
-        let run = Run::join(&self.waiting);
+        let run = match (self.members.first(), &*self.waiting) {
+            (None, _) | (_, []) => None,
+            (_, [only]) => Some(Run::from(only.clone())),
+            (Some(first), several) => Some(Run::join(several, first.outbox.budget())),
+        };
         self.waiting.clear();
         self.waiting_bytes = 0;
         Flush {
@@ -238,11 +252,35 @@ pub(super) fn passes(plan: &Plan, event: &RawDocument) -> bool {
             .is_none_or(|notify| notify.matches(event))
 }
 
+/// What becomes of an event for those who want to see it in one way.
+#[derive(Clone, Debug)]
+pub(super) enum Shown {
+    Frame(Bytes),
+    /// It cannot be shown, and is skipped.
+    Not,
+    /// It would be longer than a frame may be. To skip it would be a silent loss.
+    TooLong,
+}
+
+impl Shown {
+    /// Gives it to one session.
+    pub(super) fn give(&self, outbox: &Outbox) {
+        match self {
+            Self::Frame(frame) => {
+                // A full outbox has ended itself, an ended one is swept away: nobody waits for either.
+                let _: Result<(), SendError> = outbox.try_send(frame.clone());
+            }
+            Self::Not => (),
+            Self::TooLong => outbox.end(Ending::HistoryLost),
+        }
+    }
+}
+
 /// Renders one event, once for each way in which somebody wants to see it.
 pub(super) struct Renderer<'a> {
     event: &'a Event,
     text: &'a mut String,
-    rendered: Vec<(std::sync::Arc<Wanted>, Option<Bytes>)>,
+    rendered: Vec<(Arc<Wanted>, Shown)>,
 }
 
 impl<'a> Renderer<'a> {
@@ -255,23 +293,25 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The frame for these wishes; `None` if the event cannot be shown (it is skipped, counted and logged).
-    pub(super) fn frame(&mut self, wanted: &std::sync::Arc<Wanted>) -> Option<Bytes> {
+    /// What there is for these wishes, within what frames may hold.
+    pub(super) fn show(&mut self, wanted: &Arc<Wanted>, budget: &Arc<Budget>) -> Shown {
         let alike = |other: &Wanted| {
             other.mode == wanted.mode
                 && other.framing == wanted.framing
                 && other.veil == wanted.veil
         };
-        if let Some((_, frame)) = self.rendered.iter().find(|(other, _)| alike(other)) {
-            return frame.clone();
+        if let Some((_, shown)) = self.rendered.iter().find(|(other, _)| alike(other)) {
+            return shown.clone();
         }
-        let frame = self.render(wanted);
-        self.rendered
-            .push((std::sync::Arc::clone(wanted), frame.clone()));
-        frame
+        let shown = self.render(wanted, budget);
+        if self.text.capacity() > TEXT_BYTES_KEPT {
+            *self.text = String::new();
+        }
+        self.rendered.push((Arc::clone(wanted), shown.clone()));
+        shown
     }
 
-    fn render(&mut self, wanted: &Wanted) -> Option<Bytes> {
+    fn render(&mut self, wanted: &Wanted, budget: &Arc<Budget>) -> Shown {
         self.text.clear();
         let ids = matches!(wanted.framing, Framing::WebSocket { ids: true });
         if let Err(error) =
@@ -279,12 +319,21 @@ impl<'a> Renderer<'a> {
         {
             metrics::counter!("sidestream_events_skipped_total").increment(1);
             tracing::warn!(collection = %wanted.namespace, %error, "event skipped, it cannot be shown");
-            return None;
+            return Shown::Not;
+        }
+        let bytes = self.text.len();
+        if bytes > budget.frame_bytes_max() {
+            metrics::counter!("sidestream_limits_reached_total", "limit" => "frame").increment(1);
+            tracing::error!(collection = %wanted.namespace, bytes, "an event is longer than limits.frame, sessions are told");
+            return Shown::TooLong;
         }
         metrics::counter!("sidestream_renderings_total").increment(1);
-        Some(match wanted.framing {
+        Shown::Frame(budget.count(match wanted.framing {
             Framing::WebSocket { .. } => frame::websocket_text(self.text),
             Framing::Sse => frame::sse_event(&self.event.token.json(), self.text),
-        })
+        }))
     }
 }
+
+/// What a buffer may keep for the next event: more than all but a few events need.
+const TEXT_BYTES_KEPT: usize = 1 << 20;

@@ -7,8 +7,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::Outbox;
+use crate::engine::groups::Places;
 use crate::engine::worker::{Join, Replay, Work, Worker};
-use crate::engine::{Departures, From, Plan, Subscription};
+use crate::engine::{Departures, From, GroupLimits, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::{Lost, Ring, Scope, Sink};
 use crate::mongo::{Event, Namespace, Operation, ResumeToken};
@@ -22,7 +23,8 @@ pub struct Hub {
     workers: Arc<Workers>,
     tasks: Tasks,
     /// Where the workers of a feed's collections run.
-    places: Mutex<HashMap<Scope, Tasks>>,
+    threads: Mutex<HashMap<Scope, Tasks>>,
+    places: Places,
 }
 
 pub(super) type Workers = Mutex<HashMap<Namespace, Handle>>;
@@ -39,26 +41,67 @@ impl Hub {
         Self {
             workers: Arc::default(),
             tasks,
-            places: Mutex::default(),
+            threads: Mutex::default(),
+            places: Places::new(GroupLimits::default()),
         }
     }
 
     /// Workers of this scope run here from now on: best where their feed does.
-    pub fn place(&self, scope: Scope, tasks: Tasks) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.insert(scope, tasks);
+    pub fn run_on(&self, scope: Scope, tasks: Tasks) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.insert(scope, tasks);
     }
 
     /// Forgets where the workers of a scope run: nobody will need any.
-    pub fn displace(&self, scope: &Scope) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.remove(scope);
+    pub fn forget(&self, scope: &Scope) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.remove(scope);
     }
 
-    fn place_of(&self, database: &str) -> Tasks {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places.iter().find(|(scope, _)| scope.spans(database));
-        place.map_or(&self.tasks, |(_, tasks)| tasks).clone()
+    fn tasks_of(&self, database: &str) -> Tasks {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = threads.iter().find(|(scope, _)| scope.spans(database));
+        thread.map_or(&self.tasks, |(_, tasks)| tasks).clone()
+    }
+
+    /// Bounds its groups. To be called before anybody subscribes.
+    pub fn within(self, limits: GroupLimits) -> Self {
+        Self {
+            places: Places::new(limits),
+            ..self
+        }
+    }
+
+    /// Gives the plan a place for the group that it may found. Where none is left, it needs none if its group is there:
+    /// should that vanish meanwhile, the limit is exceeded by one group.
+    ///
+    /// # Errors
+    /// [`Refused::Limit`] if there is neither.
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn seat(&self, mut plan: Plan) -> Result<Plan, Refused> {
+        match self.places.take(&plan) {
+            Ok(place) => plan.place = Some(Arc::new(place)),
+            Err(_) if self.knows(&plan).await => (),
+            Err(refused) => return Err(refused),
+        }
+        Ok(plan)
+    }
+
+    /// How many groups there are, and how many bytes their pipelines have.
+    pub(super) fn groups(&self) -> (usize, usize) {
+        (self.places.taken(), self.places.bytes_taken())
+    }
+
+    /// Whether there is a group with this plan.
+    async fn knows(&self, plan: &Plan) -> bool {
+        let worker = lock(&self.workers).get(&plan.wanted.namespace).cloned();
+        let Some(worker) = worker else {
+            return false;
+        };
+        let (reply, answer) = oneshot::channel();
+        let asked = worker.work.send(Work::Knows(plan.key.clone(), reply)).await;
+        asked.is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Makes an outbox a member of the group with this plan.
@@ -133,7 +176,7 @@ impl Hub {
             Arc::clone(&departures),
             Arc::clone(&self.workers),
         );
-        self.place_of(&namespace.database)
+        self.tasks_of(&namespace.database)
             .spawn("engine.worker", worker.run());
         let handle = Handle { work, departures };
         workers.insert(namespace.clone(), handle.clone());

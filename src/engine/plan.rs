@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bson::{Document, RawDocumentBuf};
 
+use crate::engine::groups::Place;
 use crate::mongo::Namespace;
 use crate::query::{self, Necessary, Predicate};
 use crate::wire::{JsonMode, Veil};
@@ -59,6 +60,13 @@ pub struct PlanKey {
     framing: Framing,
 }
 
+impl PlanKey {
+    /// How long the pipeline is, with what it is compared by.
+    pub(super) fn bytes(&self) -> usize {
+        self.pipeline.stages.len() + self.notify.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// What two sessions must have in common to share a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PipelineKey {
@@ -76,6 +84,10 @@ pub struct Plan {
     /// The compiled `notify_when`.
     pub notify: Option<Arc<Predicate>>,
     pub(super) key: PlanKey,
+    /// The stream's name, by which dedicated cursors are counted. Equal plans of two streams are one group all the same.
+    pub(super) stream: Arc<str>,
+    /// The place of the group that this plan founds.
+    pub(super) place: Option<Arc<Place>>,
 }
 
 /// Why a pipeline can be served neither way.
@@ -118,10 +130,20 @@ impl Plan {
         };
         Ok(Self {
             served: serve(&wanted.stages),
+            stream: wanted.namespace.to_string().into(),
             wanted: Arc::new(wanted),
             notify: notify.map(Arc::new),
             key,
+            place: None,
         })
+    }
+
+    /// Names the stream that it belongs to. Without a name it is the collection's.
+    pub fn of_stream(self, stream: impl Into<Arc<str>>) -> Self {
+        Self {
+            stream: stream.into(),
+            ..self
+        }
     }
 
     /// What every event that passes must have, for the index: the best that any of its filters offers.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use bytes::Bytes;
 
-use crate::delivery::{self, Ending, Outbox, Outlet, Run};
-use crate::engine::{Framing, From, Hub, Plan, Subscription, Wanted};
+use crate::delivery::{self, Budget, Ending, Outbox, Outlet, Run};
+use crate::engine::{Framing, From, GroupLimits, Hub, Plan, Refused, Subscription, Wanted};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::{Lost, Ring, Scope, Sink};
 use crate::mongo::{Event, Namespace, ResumeToken};
@@ -338,4 +338,100 @@ async fn a_worker_retires_with_its_last_member_and_comes_back() {
 /// With the clock paused this is until everybody waits, and then some.
 async fn idle() {
     tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn groups_are_bounded_and_who_fits_into_one_that_is_there_is_let_in() {
+    let limits = GroupLimits {
+        groups_max: 2,
+        ..GroupLimits::default()
+    };
+    let hub = Hub::new(Tasks::new()).within(limits);
+    let filter = |n: i32| plan(Some(doc! { "fullDocument.n": n }));
+    let mut sessions = Vec::new();
+    for n in [1, 2, 1, 2] {
+        let seated = hub.seat(filter(n)).await.expect("there is room");
+        sessions.push(join(&hub, seated, 0).await);
+    }
+    let refused = hub.seat(filter(3)).await;
+    assert!(
+        matches!(refused, Err(Refused::Limit { limit: "groups" })),
+        "{refused:?}"
+    );
+    hub.deliver(vec![event(1), event(2), event(3)]).await;
+    settled(&hub).await;
+    let seconds: Vec<_> = sessions.iter_mut().map(Session::seconds).collect();
+    assert_eq!(seconds, [[1], [2], [1], [2]]);
+    // With the last session of a group its place is given back.
+    sessions.drain(..1);
+    sessions.remove(1);
+    let seated = async {
+        loop {
+            match hub.seat(filter(3)).await {
+                Ok(seated) => return seated,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let seated = tokio::time::timeout(Duration::from_secs(10), seated).await;
+    let mut third = join(&hub, seated.expect("it is given back"), 0).await;
+    hub.deliver(vec![event(3)]).await;
+    settled(&hub).await;
+    assert_eq!(third.seconds(), [3]);
+}
+
+#[tokio::test]
+async fn pipelines_of_all_groups_are_bounded_in_bytes() {
+    let long = |letter: &str| plan(Some(doc! { "fullDocument.text": letter.repeat(600) }));
+    let limits = GroupLimits {
+        bytes_max: 1000,
+        ..GroupLimits::default()
+    };
+    let hub = Hub::new(Tasks::new()).within(limits);
+    let seated = hub.seat(long("a")).await.expect("there is room");
+    let _session = join(&hub, seated, 0).await;
+    let refused = hub.seat(long("b")).await;
+    assert!(
+        matches!(
+            refused,
+            Err(Refused::Limit {
+                limit: "groups_size"
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(hub.groups().0, 1, "who was refused left nothing");
+    hub.seat(long("a")).await.expect("that group is there");
+    hub.seat(plan(None)).await.expect("a small one has room");
+}
+
+#[tokio::test]
+async fn an_event_longer_than_a_frame_may_be_ends_those_who_wanted_it() {
+    let hub = Hub::new(Tasks::new());
+    let budget = Budget::new(usize::MAX, 500);
+    let mut sessions = Vec::new();
+    for filter in [None, Some(doc! { "fullDocument.n": 2 })] {
+        let (outbox, outlet) = delivery::channel_within(OUTBOX_BYTES, &budget);
+        let subscription = hub.join(plan(filter), from(0), outbox).await;
+        sessions.push((outlet, subscription));
+    }
+    let long = doc! {
+        "operationType": "insert", "ns": { "db": "d", "coll": "c" },
+        "fullDocument": { "n": 1, "text": "x".repeat(500) },
+    };
+    hub.deliver(vec![event_of(1, long), event(2)]).await;
+    settled(&hub).await;
+    let (all, _) = &mut sessions[0];
+    assert_eq!(all.ended(), Some(Ending::HistoryLost));
+    let (second, _) = &mut sessions[1];
+    assert_eq!(second.ended(), None, "it did not want that event");
+    let mut frames = Vec::new();
+    second.take_ready(&mut frames, 10);
+    assert_eq!(
+        frames
+            .iter()
+            .map(|run| second_of(&run.bytes))
+            .collect::<Vec<_>>(),
+        [2]
+    );
 }

@@ -29,6 +29,8 @@ const PUSHES_AT_ONCE: usize = 1024;
 pub(super) enum Work {
     Batch(Vec<Arc<Event>>),
     Join(Box<Join>),
+    /// Whether there is a group with this plan.
+    Knows(PlanKey, oneshot::Sender<bool>),
     Lost,
 }
 
@@ -125,6 +127,10 @@ impl Worker {
                 self.flush().await;
             }
             Work::Join(join) => self.join(*join),
+            Work::Knows(key, reply) => {
+                // Whoever asked may have gone away.
+                let _: Result<(), bool> = reply.send(self.numbers.contains_key(&key));
+            }
             Work::Lost => self
                 .groups
                 .values()
@@ -256,11 +262,10 @@ impl Worker {
 
 /// Pushes one event of the past, with what ends the session in it.
 pub(super) fn replay_one(plan: &Plan, event: &Event, outbox: &Outbox, text: &mut String) {
-    if passes(plan, &event.raw)
-        && let Some(frame) = Renderer::new(event, text).frame(&plan.wanted)
-    {
-        // A full outbox has ended itself.
-        let _: Result<(), crate::delivery::SendError> = outbox.try_send(frame);
+    if passes(plan, &event.raw) {
+        Renderer::new(event, text)
+            .show(&plan.wanted, outbox.budget())
+            .give(outbox);
     }
     match event.operation {
         Operation::Drop | Operation::Rename | Operation::DropDatabase => {

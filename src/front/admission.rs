@@ -8,24 +8,24 @@ use std::time::SystemTime;
 
 use bson::Timestamp;
 use http::{Method, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Denied, Grant, RequestHead};
-use crate::delivery::{self, Ending, Outlet};
+use crate::delivery::{self, Budget, Ending, Outlet};
 use crate::engine::plan::{Framing, Plan, Wanted};
 use crate::engine::{self, Engine, Subscription};
 use crate::front::feeds::{Feeds, NoFeed};
 use crate::front::live::{LiveSession, Registered};
 use crate::front::metadata::{Metadata, PROPERTIES, RESERVED_DATABASES};
 use crate::front::parameters::{check_paging, check_rest, check_session, value, variable_refusal};
-use crate::front::refusal::Refusal;
+use crate::front::places::{Places, Seat};
+use crate::front::refusal::{Refusal, noted, reached};
 use crate::front::route::{Address, Asks};
 use crate::mongo::client::Clock;
 use crate::mongo::{MongoError, Namespace, ResumeToken};
 use crate::notation::shell;
 use crate::streams::variables::read_avars;
 use crate::streams::{
-    BindError, BindRequest, BoundPipeline, Definition, DefinitionError, pipeline,
+    BindError, BindRequest, BoundPipeline, Definition, DefinitionError, PipelineLimits, pipeline,
 };
 use crate::wire::JsonMode;
 
@@ -47,6 +47,10 @@ pub struct AdmissionSettings {
     pub notify_when_unbound_refuses: bool,
     /// Unsent bytes per session.
     pub outbox_bytes: usize,
+    /// Unsent bytes of all sessions, and how long a frame may be.
+    pub budget: Arc<Budget>,
+    /// How large variables and pipelines may be.
+    pub pipeline: PipelineLimits,
     /// Bytes of `avars` in a request.
     pub avars_bytes: usize,
     /// The databases in which permissions and users are kept.
@@ -69,7 +73,7 @@ pub struct Admission {
     /// As configured.
     pub settings: AdmissionSettings,
     /// How many sessions there may be.
-    pub sessions: Arc<Semaphore>,
+    pub places: Places,
 }
 
 /// A session that may begin. Dropping it ends everything it holds.
@@ -92,7 +96,7 @@ pub struct Admitted {
 pub struct Holds {
     _subscription: Subscription,
     _registered: Registered,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 /// From which place on the client wants events.
@@ -117,6 +121,7 @@ impl Admission {
         let avars = value(&head.query, "avars");
         if avars.is_some_and(|avars| avars.len() > self.settings.avars_bytes) {
             let limit = self.settings.avars_bytes;
+            noted("avars");
             let message =
                 format!("illegal avars parameter: longer than {limit} bytes (limits.avars)");
             return Err(Refusal::said(StatusCode::BAD_REQUEST, message));
@@ -221,18 +226,17 @@ impl Admission {
         plan: Plan,
         place: Place,
     ) -> Result<Option<Admitted>, Refusal> {
-        let permit = Arc::clone(&self.sessions).try_acquire_owned();
-        let full = |_| Refusal::Unavailable {
-            reason: "no more sessions: limits.sessions is reached".to_owned(),
-        };
-        let permit = permit.map_err(full)?;
+        let seat = self.places.take(&grant)?;
         let feed = self.feeds.of(&namespace.database).await.map_err(no_feed)?;
+        let seat = self.places.on(feed.scope(), seat)?;
         // First watched, then timed: everything behind the floor is sure to come.
         feed.watch(namespace).await.map_err(unavailable)?;
         let floor = self.clock.now().await.map_err(unavailable)?;
-        let (outbox, outlet) = delivery::channel(self.settings.outbox_bytes);
+        let (outbox, outlet) =
+            delivery::channel_within(self.settings.outbox_bytes, &self.settings.budget);
         let framing = plan.wanted.framing;
         let stream = format!("{namespace}/{}", definition.uri);
+        let plan = plan.of_stream(stream.as_str());
         let expires = grant
             .principal
             .as_ref()
@@ -264,7 +268,7 @@ impl Admission {
         let holds = Holds {
             _subscription: subscription,
             _registered: registered,
-            _permit: permit,
+            _seat: seat,
         };
         Ok(Some(Admitted {
             stream,
@@ -345,6 +349,7 @@ impl Admission {
             collection: &namespace.collection,
             notify_when_unbound_refuses: self.settings.notify_when_unbound_refuses,
             enforce_read_filter: self.settings.enforce_read_filter,
+            limits: self.settings.pipeline,
         };
         let mut bound =
             pipeline::bind(definition, &request).map_err(|error| bind_refusal(&error))?;
@@ -457,9 +462,7 @@ fn unavailable(error: MongoError) -> Refusal {
 fn no_feed(error: NoFeed) -> Refusal {
     match error {
         NoFeed::Down(error) => unavailable(error),
-        NoFeed::TooMany => Refusal::Unavailable {
-            reason: error.to_string(),
-        },
+        NoFeed::TooMany => Refusal::limit("feeds", "no more databases can be watched"),
     }
 }
 
@@ -473,9 +476,9 @@ fn refused(refused: engine::Refused) -> Refusal {
             StatusCode::GONE,
             "history no longer reaches back to this event id",
         ),
-        engine::Refused::DedicatedCursors { .. } => Refusal::Unavailable {
-            reason: refused.to_string(),
-        },
+        engine::Refused::Limit { limit } => {
+            Refusal::limit(limit, "this stream has no room for another client")
+        }
         engine::Refused::Unavailable(error) => unavailable(error),
     }
 }
@@ -496,7 +499,10 @@ fn public(error: &MongoError) -> String {
         MongoError::NoReplicaSet => {
             "streams are not available: MongoDB runs without a replica set".to_owned()
         }
-        MongoError::TooManyFinds => "too many requests for unknown names, try again".to_owned(),
+        MongoError::TooManyFinds => {
+            let what = "too many requests for unknown names, try again";
+            reached("finds_per_second", what)
+        }
         MongoError::HistoryLost(_) => "streams are not available: history was lost".to_owned(),
         MongoError::Refused { code, message } => {
             tracing::warn!(code, message, "request refused, MongoDB refuses");
@@ -508,6 +514,10 @@ fn public(error: &MongoError) -> String {
 fn bind_refusal(error: &BindError) -> Refusal {
     let status = match error {
         BindError::Variables(error) => return variable_refusal(error),
+        BindError::TooLarge { .. } => {
+            noted("values");
+            StatusCode::BAD_REQUEST
+        }
         BindError::Unbound(_) | BindError::Operator(_) => StatusCode::BAD_REQUEST,
         BindError::Screen(_) => StatusCode::FORBIDDEN,
         BindError::Malformed(_)

@@ -80,8 +80,27 @@ impl Streaming {
             .iter()
             .map(|feed| describe_feed(feed))
             .collect();
+        let admission = &self.admission;
+        let budget = &admission.settings.budget;
+        let (groups, groups_bytes) = admission.engine.groups();
+        let mut limits: serde_json::Map<String, Value> = admission
+            .places
+            .usage()
+            .into_iter()
+            .map(|usage| {
+                (
+                    usage.limit.to_owned(),
+                    json!({ "used": usage.used, "max": usage.max }),
+                )
+            })
+            .collect();
+        limits.insert("groups".to_owned(), json!({ "used": groups }));
+        limits.insert("groups_size".to_owned(), json!({ "used": groups_bytes }));
+        let outboxes = json!({ "used": budget.used(), "max": budget.bytes_max() });
+        limits.insert("outboxes".to_owned(), outboxes);
         json!({
             "streams": streams,
+            "limits": limits,
             "sessions": sessions.len(),
             "cursors": { "feed": feeds.len(), "dedicated": self.admission.engine.dedicated_cursors() },
             "feeds": feeds,

@@ -152,7 +152,7 @@ impl Feeds {
                 let stays =
                     always(scope) || is_needed || open.asked_at.elapsed() < self.settings.idle;
                 if !stays {
-                    self.hub.displace(scope);
+                    self.hub.forget(scope);
                 }
                 stays
             });
@@ -177,7 +177,7 @@ impl Feeds {
         let client = thread.within(|| self.connector.client());
         let client = client.map_err(|error| failed(&error))?;
         let tasks = self.tasks.on(Arc::new(thread));
-        self.hub.place(scope.clone(), tasks.clone());
+        self.hub.run_on(scope.clone(), tasks.clone());
         let (sink, gate) = (Arc::clone(&self.hub), Arc::clone(&self.metadata));
         let feed = Feed::start(
             client,

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::access::{Access, Problem, Unavailable, Users};
 use crate::delivery::Ending;
 use crate::front::live::{LiveSession, LiveSessions};
+use crate::front::refusal::noted;
 use crate::mongo::client::Clock;
 use crate::mongo::feed::Feed;
 use crate::mongo::lookup::{Finds, Lookup};
@@ -84,11 +85,12 @@ impl Users for MongoUsers {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Arc<Document>>, Unavailable>> {
         Box::pin(async move {
-            let known = self
-                .0
-                .find(name)
-                .await
-                .map_err(|error| Unavailable(error.to_string()))?;
+            let known = self.0.find(name).await.map_err(|error| {
+                if matches!(error, MongoError::TooManyFinds) {
+                    noted("finds_per_second");
+                }
+                Unavailable(error.to_string())
+            })?;
             Ok(known.document)
         })
     }

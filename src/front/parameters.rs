@@ -5,7 +5,7 @@
 use bson::Bson;
 use http::StatusCode;
 
-use crate::front::refusal::Refusal;
+use crate::front::refusal::{Refusal, noted};
 use crate::notation::shell;
 use crate::streams::VariableError;
 use crate::streams::variables::Paging;
@@ -65,6 +65,16 @@ pub fn variable_refusal(error: &VariableError) -> Refusal {
     let exception = error
         .exception()
         .map(|(class, text)| (class.to_owned(), text));
+    match error {
+        VariableError::TooDeep { .. } => noted("depth"),
+        VariableError::TooMany { .. } => noted("variables"),
+        VariableError::AvarsIllegal { .. }
+        | VariableError::AvarsNotObject { .. }
+        | VariableError::AvarsOperator { .. }
+        | VariableError::NotANumber { .. }
+        | VariableError::PageTooSmall
+        | VariableError::PageSize => (),
+    }
     match (error, exception) {
         (VariableError::AvarsNotObject { .. }, Some(exception)) => Refusal::Failed { exception },
         (_, exception) => Refusal::Said {

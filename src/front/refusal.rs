@@ -42,6 +42,11 @@ pub enum Refusal {
     Handshake,
     /// The path cannot be decoded: 400 without a body, and the connection is closed.
     Target,
+    /// This client has as much as it may have (RFC 6585, section 4).
+    TooMany {
+        /// Of what, for people.
+        reason: String,
+    },
     /// MongoDB or the engine cannot serve it now.
     Unavailable {
         /// Why, for people.
@@ -59,6 +64,20 @@ impl Refusal {
         }
     }
 
+    /// Refused because a limit of the configuration is reached, which is counted.
+    pub fn limit(limit: &'static str, what: &str) -> Self {
+        Self::Unavailable {
+            reason: reached(limit, what),
+        }
+    }
+
+    /// As [`Refusal::limit`], for a limit that concerns this client alone.
+    pub fn own_limit(limit: &'static str, what: &str) -> Self {
+        Self::TooMany {
+            reason: reached(limit, what),
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -68,6 +87,7 @@ impl Refusal {
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Handshake => StatusCode::NOT_FOUND,
             Self::Target => StatusCode::BAD_REQUEST,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -99,11 +119,12 @@ impl Refusal {
                 message, exception, ..
             } => Some((message.as_str(), exception.as_ref())),
             Self::Failed { exception } => Some((FAILED, Some(exception))),
+            Self::TooMany { reason } => {
+                headers.insert(header::RETRY_AFTER, LATER);
+                Some((reason.as_str(), None))
+            }
             Self::Unavailable { reason } => {
-                headers.insert(
-                    header::RETRY_AFTER,
-                    HeaderValue::from_static(RETRY_AFTER_SECONDS),
-                );
+                headers.insert(header::RETRY_AFTER, SOON);
                 Some((reason.as_str(), None))
             }
         };
@@ -120,6 +141,17 @@ impl Refusal {
         }
         answer
     }
+}
+
+/// Counts that a limit of the configuration was reached.
+pub fn noted(limit: &'static str) {
+    metrics::counter!("sidestream_limits_reached_total", "limit" => limit).increment(1);
+}
+
+/// As [`noted`], and says so.
+pub fn reached(limit: &'static str, what: &str) -> String {
+    noted(limit);
+    format!("{what}: limits.{limit} is reached")
 }
 
 /// The answer to a preflight request for a stream.
@@ -177,8 +209,10 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"RESTHeart
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, X-Requested-With, No-Auth-Challenge");
 const FAILED: &str = "Error handling the request, see log for more information";
-/// MongoDB is usually back before that.
-const RETRY_AFTER_SECONDS: &str = "2";
+/// In seconds. MongoDB is usually back before that.
+const SOON: HeaderValue = HeaderValue::from_static("2");
+/// In seconds. The client has to close a session first; one that vanished is noticed after some more.
+const LATER: HeaderValue = HeaderValue::from_static("10");
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bson::{Bson, Document, Timestamp, doc};
 
 use super::definition::CollectionDefinitions;
+use super::limits::PipelineLimits;
 
 /// A stream that the configuration defines.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,7 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Catalog {
     databases: ArcSwap<HashMap<String, Database>>,
+    limits: PipelineLimits,
     /// Streams by configuration, which stand behind those of the metadata.
     configured: HashMap<(String, String), CollectionDefinitions>,
 }
@@ -68,8 +70,16 @@ impl Default for Catalog {
 }
 
 impl Catalog {
-    /// Returns a catalog that knows the streams of the configuration only.
+    /// Returns a catalog that knows the streams of the configuration only, and takes definitions of any size.
     pub fn new(configured: impl IntoIterator<Item = StaticStream>) -> Self {
+        Self::within(PipelineLimits::default(), configured)
+    }
+
+    /// As [`Catalog::new`]; definitions beyond the limits are broken.
+    pub fn within(
+        limits: PipelineLimits,
+        configured: impl IntoIterator<Item = StaticStream>,
+    ) -> Self {
         let mut elements: HashMap<(String, String), Vec<Bson>> = HashMap::new();
         for stream in configured {
             let mut element = doc! { "uri": stream.uri, "stages": stream.stages };
@@ -86,12 +96,13 @@ impl Catalog {
             .map(|(place, elements)| {
                 (
                     place,
-                    CollectionDefinitions::parse(Some(&Bson::Array(elements))),
+                    CollectionDefinitions::parse(Some(&Bson::Array(elements)), &limits),
                 )
             })
             .collect();
         let catalog = Self {
             databases: ArcSwap::default(),
+            limits,
             configured,
         };
         for (database, collection) in catalog.configured.keys() {
@@ -216,6 +227,7 @@ impl Catalog {
     ) -> Entry {
         let definitions = CollectionDefinitions::parse(
             properties.and_then(|properties| properties.get("streams")),
+            &self.limits,
         );
         match self
             .configured

@@ -16,6 +16,7 @@ use bson::{Bson, Document, doc};
 use crate::{notation, notation::escape};
 
 use super::java;
+use super::limits::{PipelineLimits, weight};
 
 pub use notify::NotifyWhen;
 
@@ -72,12 +73,15 @@ pub struct DefinitionEntry {
 }
 
 impl CollectionDefinitions {
-    /// Reads the value of `streams`; absent means that there are none.
-    pub fn parse(streams: Option<&Bson>) -> Self {
+    /// Reads the value of `streams`; absent means that there are none. A definition beyond the limits is broken.
+    pub fn parse(streams: Option<&Bson>, limits: &PipelineLimits) -> Self {
         match streams {
             None => Self::default(),
             Some(Bson::Array(elements)) => Self {
-                entries: elements.iter().map(DefinitionEntry::parse).collect(),
+                entries: elements
+                    .iter()
+                    .map(|element| DefinitionEntry::parse(element, limits))
+                    .collect(),
                 broken: None,
             },
             Some(other) => Self {
@@ -134,7 +138,7 @@ impl CollectionDefinitions {
 }
 
 impl DefinitionEntry {
-    fn parse(element: &Bson) -> Self {
+    fn parse(element: &Bson, limits: &PipelineLimits) -> Self {
         let Bson::Document(element) = element else {
             let message = format!("element 'streams' is not valid.{}", java::text(element));
             return Self {
@@ -158,7 +162,7 @@ impl DefinitionEntry {
                 };
             }
         };
-        let definition = Definition::parse(&uri, element).map(Arc::new);
+        let definition = Definition::parse(&uri, element, limits).map(Arc::new);
         Self {
             uri: Some(uri),
             definition,
@@ -167,18 +171,34 @@ impl DefinitionEntry {
 }
 
 impl Definition {
-    fn parse(uri: &str, element: &Document) -> Result<Self, String> {
+    fn parse(uri: &str, element: &Document, limits: &PipelineLimits) -> Result<Self, String> {
         let invalid = |found: &str| {
             // RESTHeart has no blank before `has`.
             format!("query /{uri}has invalid 'stages': {found}; must be an array of stage objects")
         };
         let stages = element.get("stages").ok_or_else(|| invalid("null"))?;
-        if !notation::is_shallow(stages) {
-            return Err(format!("query /{uri} has 'stages' nested too deep"));
+        if !notation::is_within(stages, limits.depth_max) {
+            return Err(format!(
+                "query /{uri} has 'stages' nested too deep: limits.depth is {}",
+                limits.depth_max
+            ));
         }
         let Bson::Array(elements) = stages else {
             return Err(invalid(&java::text(stages)));
         };
+        let (count, weight) = (elements.len(), weight(stages));
+        if count > limits.stages_max {
+            let max = limits.stages_max;
+            return Err(format!(
+                "query /{uri} has {count} 'stages': limits.stages is {max}"
+            ));
+        }
+        if weight > limits.values_max {
+            let max = limits.values_max;
+            return Err(format!(
+                "query /{uri} has {weight} values in 'stages': limits.values is {max}"
+            ));
+        }
         let stages = elements
             .iter()
             .map(|stage| stage.as_document().map(escape::unescape))

@@ -12,6 +12,8 @@ mod read_filter;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
+
 use bson::{Bson, Document, doc};
 
 use crate::{
@@ -26,6 +28,7 @@ use crate::{
 use super::{
     definition::Definition,
     java,
+    limits::{PipelineLimits, weight, weight_of},
     screen::{self, Violation},
     variables::{self, Caller, VariableError, Variables},
 };
@@ -49,6 +52,8 @@ pub struct BindRequest<'a> {
     pub notify_when_unbound_refuses: bool,
     /// Whether the permission's read filter and hidden fields are applied; RESTHeart does neither.
     pub enforce_read_filter: bool,
+    /// How much the variables, and the pipeline with them, may be.
+    pub limits: PipelineLimits,
 }
 
 impl<'a> BindRequest<'a> {
@@ -81,6 +86,12 @@ pub enum BindError {
     /// The client left a variable unbound.
     #[error("variable {0} not bound")]
     Unbound(String),
+    /// With the client's variables the pipeline has more values than `limits.values`.
+    #[error("the variables make a pipeline of more than {max} values (limits.values)")]
+    TooLarge {
+        /// How many there may be.
+        max: usize,
+    },
     /// A variable, from the user's own record, would act as an operator where it stands.
     #[error("variable {0} holds an operator")]
     Operator(String),
@@ -114,6 +125,7 @@ impl BindError {
         match self {
             Self::Variables(error) => error.exception(),
             Self::Unbound(_)
+            | Self::TooLarge { .. }
             | Self::Operator(_)
             | Self::Malformed(_)
             | Self::Stage { .. }
@@ -151,8 +163,8 @@ pub fn bind(
         ..
     } = *request;
     let caller = request.caller();
-    let variables = Variables::collect(query, &caller, database, collection)?;
-    let mut stages = resolve(&definition.stages, &variables)?;
+    let variables = Variables::collect(query, &caller, database, collection, &request.limits)?;
+    let mut stages = resolve(&definition.stages, &variables, &request.limits)?;
     screen::check(&stages)?;
     check_allowed(&stages)?;
     let mut veil = Veil::default();
@@ -210,10 +222,28 @@ pub fn example(definition: &Definition) -> Result<BoundPipeline, BindError> {
 }
 
 /// Resolves `$ifvar` in all stages, then `$var`. A stage that is no document then is dropped, as RESTHeart does.
-fn resolve(stages: &[Document], variables: &Variables) -> Result<Vec<Document>, BindError> {
-    resolve_with(stages, &|name| variables.get(name).is_some(), &|name| {
-        variables.get(name)
-    })
+fn resolve(
+    stages: &[Document],
+    variables: &Variables,
+    limits: &PipelineLimits,
+) -> Result<Vec<Document>, BindError> {
+    let max = limits.values_max;
+    // A large value may be put in at many places: it stops before that costs anything, not after.
+    let put_in = Cell::new(0_usize);
+    let resolved = resolve_with(stages, &|name| variables.get(name).is_some(), &|name| {
+        if put_in.get() > max {
+            let (value, is_trusted) = (Bson::Null, true);
+            return Some(Bound { value, is_trusted });
+        }
+        let bound = variables.get(name)?;
+        put_in.set(put_in.get().saturating_add(weight(&bound.value)));
+        Some(bound)
+    })?;
+    let whole = resolved.iter().map(weight_of).sum::<usize>();
+    match put_in.get().max(whole) > max {
+        true => Err(BindError::TooLarge { max }),
+        false => Ok(resolved),
+    }
 }
 
 fn resolve_with(

@@ -12,8 +12,8 @@ use crate::{
 };
 
 use super::{
-    BindError, BindRequest, BoundPipeline, CollectionDefinitions, DefinitionError, VariableError,
-    bind,
+    BindError, BindRequest, BoundPipeline, CollectionDefinitions, DefinitionError, PipelineLimits,
+    VariableError, bind,
 };
 
 /// One recorded case: a request for a stream, and what was answered.
@@ -107,7 +107,10 @@ impl Case {
                 .filter(|pair| !pair.is_empty())
                 .map(parameter)
                 .collect(),
-            definitions: CollectionDefinitions::parse(properties.get("streams")),
+            definitions: CollectionDefinitions::parse(
+                properties.get("streams"),
+                &PipelineLimits::default(),
+            ),
             collection: collection.to_owned(),
             user,
             permission: permission.unwrap_or_default(),
@@ -151,11 +154,15 @@ impl Case {
             collection: &self.collection,
             notify_when_unbound_refuses: false,
             enforce_read_filter,
+            limits: PipelineLimits::default(),
         };
         bind(&definition, &request).map_err(|error| {
             let status = match &error {
                 BindError::Variables(VariableError::AvarsNotObject { .. }) => 500,
-                BindError::Variables(_) | BindError::Unbound(_) | BindError::Operator(_) => 400,
+                BindError::Variables(_)
+                | BindError::Unbound(_)
+                | BindError::TooLarge { .. }
+                | BindError::Operator(_) => 400,
                 BindError::Screen(_) => 403,
                 BindError::Malformed(_)
                 | BindError::Stage { .. }

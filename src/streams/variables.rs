@@ -14,11 +14,11 @@ use bson::{Bson, DateTime, Document, doc};
 use crate::{
     access::{MongoPermissions, Permission, Principal},
     notation::{
-        escape, shell,
+        escape, is_within, shell,
         template::{self, Bound},
         values::{self, ValueError, Values},
     },
-    streams::java,
+    streams::{PipelineLimits, java},
 };
 
 /// Who asks, and what the permission says: what is injected comes from here.
@@ -67,6 +67,18 @@ pub enum VariableError {
         /// The type it has, in the driver's words.
         found: &'static str,
     },
+    /// `avars` is nested deeper than `limits.depth`.
+    #[error("illegal avars parameter: nested more than {max} deep (limits.depth)")]
+    TooDeep {
+        /// How deep it may be.
+        max: usize,
+    },
+    /// The request brings more variables than `limits.variables`.
+    #[error("illegal avars parameter: more than {max} variables (limits.variables)")]
+    TooMany {
+        /// How many there may be.
+        max: usize,
+    },
     /// `avars` holds an operator, a regular expression or code.
     #[error("illegal avars parameter: {raw}")]
     AvarsOperator {
@@ -93,7 +105,11 @@ impl VariableError {
     /// Returns the exception that RESTHeart names in the body beside the message: its class, and its own message.
     pub fn exception(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::AvarsIllegal { .. } | Self::PageTooSmall | Self::PageSize => None,
+            Self::AvarsIllegal { .. }
+            | Self::TooDeep { .. }
+            | Self::TooMany { .. }
+            | Self::PageTooSmall
+            | Self::PageSize => None,
             Self::AvarsNotObject { found } => Some((
                 "org.bson.BsonInvalidOperationException",
                 format!(
@@ -196,15 +212,29 @@ impl Variables {
         caller: &Caller<'_>,
         database: &str,
         collection: &str,
+        limits: &PipelineLimits,
     ) -> Result<Self, VariableError> {
         let paging = Paging::read(query)?;
-        let avars = read_avars(query)?;
+        let avars = Bson::Document(read_avars(query)?);
+        if !is_within(&avars, limits.depth_max) {
+            return Err(VariableError::TooDeep {
+                max: limits.depth_max,
+            });
+        }
+        let Bson::Document(avars) = avars else {
+            unreachable!("invariant: made some lines above")
+        };
         let mut plain = Document::new();
         for (name, value) in query {
             let is_reserved = name.starts_with('@') || RESERVED.contains(&name.as_str());
             if !is_reserved && !name.contains('\0') && !plain.contains_key(name) {
                 plain.insert(name, value.as_str());
             }
+        }
+        if avars.len() + plain.len() > limits.variables_max {
+            return Err(VariableError::TooMany {
+                max: limits.variables_max,
+            });
         }
         Ok(Self {
             injected: inject(query, caller, database, collection, paging),

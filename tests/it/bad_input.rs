@@ -1,7 +1,5 @@
 //! Bad input: a clear answer, and nothing else harmed.
 
-use std::time::Duration;
-
 use bson::{Document, doc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -195,7 +193,7 @@ async fn client_that_never_reads_is_closed_and_others_get_everything() {
     deaf.read_exact(&mut head).await.expect("it answers");
     assert_eq!(&head, b"HTTP/1.1 101");
     // The head goes out before the session is counted, so the count is awaited.
-    let both = async { while metric(&stack, SESSIONS, "").await != 2.0 {} };
+    let both = async { while stack.metric(SESSIONS, "").await != 2.0 {} };
     tokio::time::timeout(std::time::Duration::from_secs(10), both)
         .await
         .expect("both sessions are counted");
@@ -208,10 +206,12 @@ async fn client_that_never_reads_is_closed_and_others_get_everything() {
         let start = format!(r#"{{"fullDocument": {{"_id": {n}, "#);
         assert!(reader.next().await.starts_with(&start), "{n}");
     }
-    eventually(&stack, "sidestream_closes_total{", "slow", 1.0).await;
+    stack
+        .eventually("sidestream_closes_total{", "slow", 1.0)
+        .await;
     reader.nothing_more().await;
     drop(deaf);
-    eventually(&stack, SESSIONS, "", 1.0).await;
+    stack.eventually(SESSIONS, "", 1.0).await;
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn client_that_vanishes_is_forgotten() {
     for _ in 0..10 {
         drop(stack.watch("/bad_vanish/_streams/s").await);
     }
-    eventually(&stack, SESSIONS, "", 1.0).await;
+    stack.eventually(SESSIONS, "", 1.0).await;
     stack.write("POST", "/bad_vanish", r#"{"_id": 1}"#).await;
     untouched.next().await;
 }
@@ -273,31 +273,7 @@ async fn define(stack: &Stack, collection: &str, properties: Document) {
     stack::define(&stack.database().await, collection, properties).await;
 }
 
-/// Returns the sum of the metric's values with this label.
-async fn metric(stack: &Stack, name: &str, label: &str) -> f64 {
-    let request = Request::http("GET", "/metrics");
-    let answer = Client::open(stack.sidestream.admin, &request).await;
-    let lines = answer
-        .body()
-        .lines()
-        .filter(|line| line.starts_with(name) && line.contains(label));
-    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    values.sum()
-}
-
-/// Asks for the metric again and again until it has this value.
-async fn eventually(stack: &Stack, name: &str, label: &str, value: f64) {
-    let reached = async { while metric(stack, name, label).await != value {} };
-    if tokio::time::timeout(METRIC_WAIT, reached).await.is_err() {
-        panic!(
-            "{name} {label} is {}, not {value}",
-            metric(stack, name, label).await
-        );
-    }
-}
-
 const SESSIONS: &str = "sidestream_sessions{";
 const EX_USAGE: i32 = 64;
 const MANY: i32 = 64;
-const METRIC_WAIT: Duration = Duration::from_secs(10);
 const NOBODY_URL: &str = "http://127.0.0.1:1";

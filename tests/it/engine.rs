@@ -107,7 +107,7 @@ impl House {
         feed.live(WAIT).await.expect("the feed opens");
         let settings = EngineSettings {
             dedicated_cursors_max: 10,
-            dedicated_cursors_per_collection_max: 10,
+            dedicated_cursors_per_stream_max: 10,
             catch_up_cursors_max: 4,
         };
         let engine = Engine::new(client.clone(), hub, settings, tasks);

@@ -9,6 +9,7 @@ mod golden;
 mod house;
 mod independence;
 mod legacy;
+mod limits;
 mod privileges;
 mod proxy;
 mod query;

@@ -12,8 +12,8 @@ use crate::delivery::Outbox;
 use crate::engine::plan::PipelineKey;
 use crate::engine::{EngineSettings, From, Plan, Refused};
 use crate::lifecycle::Tasks;
+use crate::mongo::MongoError;
 use crate::mongo::feed::{Feed, Start};
-use crate::mongo::{MongoError, Namespace};
 
 /// Sessions that may wait to be taken in by one cursor; a further one waits.
 const JOINING_MAX: usize = 1024;
@@ -33,7 +33,7 @@ pub(super) struct Cursors {
     open: AtomicUsize,
     /// Numbers the cursors of clients that came back.
     own_next: AtomicU64,
-    by_collection: Mutex<HashMap<Namespace, usize>>,
+    by_stream: Mutex<HashMap<Arc<str>, usize>>,
 }
 
 /// A client that comes back has a cursor of its own, from its place on: one that another opened at the same place has
@@ -49,21 +49,21 @@ struct Key {
 pub(super) struct Place {
     cursors: Arc<Cursors>,
     key: Key,
-    namespace: Namespace,
+    stream: Arc<str>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.cursors.open.fetch_sub(1, Ordering::AcqRel);
-        let mut by_collection = self
+        let mut by_stream = self
             .cursors
-            .by_collection
+            .by_stream
             .lock()
             .expect("invariant: nothing panics under this lock");
-        if let Some(count) = by_collection.get_mut(&self.namespace) {
+        if let Some(count) = by_stream.get_mut(&self.stream) {
             *count -= 1;
             if *count == 0 {
-                by_collection.remove(&self.namespace);
+                by_stream.remove(&self.stream);
             }
         }
     }
@@ -156,7 +156,7 @@ impl Pool {
         from: &From,
         key: &Key,
     ) -> Result<mpsc::Sender<Joining>, Refused> {
-        let place = self.place(key, &plan.wanted.namespace)?;
+        let place = self.place(key, &plan.stream)?;
         let start = match &from.resume {
             Some(token) => Start::After(token.clone()),
             None => Start::At(from.floor),
@@ -173,29 +173,29 @@ impl Pool {
         Ok(joining)
     }
 
-    fn place(&self, key: &Key, namespace: &Namespace) -> Result<Place, Refused> {
-        let mut by_collection = self
+    fn place(&self, key: &Key, stream: &Arc<str>) -> Result<Place, Refused> {
+        let mut by_stream = self
             .cursors
-            .by_collection
+            .by_stream
             .lock()
             .expect("invariant: nothing panics under this lock");
-        let here = by_collection.get(namespace).copied().unwrap_or(0);
-        if here >= self.settings.dedicated_cursors_per_collection_max {
-            return Err(Refused::DedicatedCursors {
-                limit: "limits.dedicated_cursors_per_collection",
+        let here = by_stream.get(stream).copied().unwrap_or(0);
+        if here >= self.settings.dedicated_cursors_per_stream_max {
+            return Err(Refused::Limit {
+                limit: "dedicated_cursors_per_stream",
             });
         }
         if self.open_cursors() >= self.settings.dedicated_cursors_max {
-            return Err(Refused::DedicatedCursors {
-                limit: "limits.dedicated_cursors",
+            return Err(Refused::Limit {
+                limit: "dedicated_cursors",
             });
         }
         self.cursors.open.fetch_add(1, Ordering::AcqRel);
-        by_collection.insert(namespace.clone(), here + 1);
+        by_stream.insert(Arc::clone(stream), here + 1);
         Ok(Place {
             cursors: Arc::clone(&self.cursors),
             key: key.clone(),
-            namespace: namespace.clone(),
+            stream: Arc::clone(stream),
         })
     }
 }

@@ -49,6 +49,8 @@ fn each_refusal_has_the_headers_that_were_recorded() {
     check(Refusal::Target, 400, &["connection"]);
     let later = with_cors(&["connection", "content-type", "retry-after"]);
     check(Refusal::Unavailable { reason: "x".into() }, 503, &later);
+    check(Refusal::limit("sessions", "x"), 503, &later);
+    check(Refusal::own_limit("sessions_per_user", "x"), 429, &later);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{streams::testing::Case, wire::testing::recorded};
 use super::*;
 
 fn parse(streams: Bson) -> CollectionDefinitions {
-    CollectionDefinitions::parse(Some(&streams))
+    CollectionDefinitions::parse(Some(&streams), &PipelineLimits::default())
 }
 
 #[track_caller]
@@ -101,7 +101,7 @@ fn a_stage_that_is_too_deep_is_broken() {
     }
     check_broken(
         bson!({ "uri": "s", "stages": [deep] }),
-        "query /s has 'stages' nested too deep",
+        "query /s has 'stages' nested too deep: limits.depth is 100",
     );
 }
 
@@ -110,7 +110,7 @@ fn an_unknown_uri_may_be_that_of_a_nameless_entry() {
     let definitions = parse(bson!([{ "uri": "broken" }, { "uri": "s", "stages": [] }]));
     assert_eq!(definitions.find("other"), Err(DefinitionError::Unknown));
     assert_eq!(
-        CollectionDefinitions::parse(None).find("s"),
+        CollectionDefinitions::parse(None, &PipelineLimits::default()).find("s"),
         Err(DefinitionError::Unknown)
     );
 }
@@ -146,4 +146,57 @@ fn definitions_differ_by_what_a_session_rests_on_only() {
     }
     let notified = bson!({ "uri": "s", "stages": [{ "$match": { "a.b": f64::NAN } }], "notify_when": { "fullDocument::a": { "$var": "a" } } });
     assert_ne!(plain, parse(notified));
+}
+
+fn within(limits: &PipelineLimits, stages: Bson) -> Result<(), String> {
+    let streams = bson!([
+        { "uri": "neighbour", "stages": [] },
+        { "uri": "s", "stages": stages },
+    ]);
+    let definitions = CollectionDefinitions::parse(Some(&streams), limits);
+    definitions.find("neighbour").expect("it is not touched");
+    let found = definitions.find("s");
+    found.map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn definitions_beyond_a_limit_are_broken_alone_and_say_why() {
+    let limits = PipelineLimits {
+        depth_max: 5,
+        stages_max: 3,
+        values_max: 20,
+        ..PipelineLimits::default()
+    };
+    let check = |stages: Bson, reason: Option<&str>| {
+        let found = within(&limits, stages.clone());
+        let expected = reason.map_or(Ok(()), |reason| Err(format!("query /s has {reason}")));
+        assert_eq!(found, expected, "{stages}");
+    };
+    let stage = bson!({ "$match": { "a": 1 } });
+    check(bson!(vec![stage.clone(); 3]), None);
+    let reason = "4 'stages': limits.stages is 3";
+    check(bson!(vec![stage; 4]), Some(reason));
+    check(bson!([{ "$match": { "a": { "$in": [1] } } }]), None);
+    let reason = "'stages' nested too deep: limits.depth is 5";
+    check(
+        bson!([{ "$match": { "a": { "$in": [[1]] } } }]),
+        Some(reason),
+    );
+    check(bson!([{ "$match": { "a": { "$in": vec![1; 15] } } }]), None);
+    let reason = "21 values in 'stages': limits.values is 20";
+    check(
+        bson!([{ "$match": { "a": { "$in": vec![1; 16] } } }]),
+        Some(reason),
+    );
+}
+
+#[test]
+fn more_levels_than_mongodb_stores_are_refused() {
+    let mut filter = bson!({ "a": 1 });
+    for _ in 0..200 {
+        filter = bson!({ "$or": [filter] });
+    }
+    let stages = bson!([{ "$match": filter }]);
+    let reason = "query /s has 'stages' nested too deep: limits.depth is 100".to_owned();
+    assert_eq!(within(&PipelineLimits::default(), stages), Err(reason));
 }

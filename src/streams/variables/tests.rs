@@ -26,6 +26,7 @@ fn collect(
         },
         "d",
         "c",
+        &PipelineLimits::default(),
     )
 }
 

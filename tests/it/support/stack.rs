@@ -1,6 +1,7 @@
 //! All of it together, as the tutorial has it: MongoDB, the legacy API, Sidestream before it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bson::{Document, doc};
 use mongodb::{Client as MongoClient, Database};
@@ -92,6 +93,27 @@ impl Stack {
         }
     }
 
+    /// Returns the sum of the metric's values with this label.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
+        let request = Request::http("GET", "/metrics");
+        let answer = Client::open(self.sidestream.admin, &request).await;
+        let lines = answer
+            .body()
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(label));
+        let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// Asks for the metric again and again until it has this value.
+    pub(crate) async fn eventually(&self, name: &str, label: &str, value: f64) {
+        let reached = async { while self.metric(name, label).await != value {} };
+        if tokio::time::timeout(METRIC_WAIT, reached).await.is_err() {
+            let found = self.metric(name, label).await;
+            panic!("{name} {label} is {found}, not {value}");
+        }
+    }
+
     /// Returns a client of the stack's MongoDB, for the runtime of the caller.
     pub(crate) async fn mongo(&self) -> MongoClient {
         client_of(&self.mongo_uri).await
@@ -126,13 +148,7 @@ key = "0123456789abcdef0123456789abcdef"
 
 /// Stores the user `admin`, always with the same hash: to store it again changes nothing, and so ends no live session.
 pub(crate) async fn add_admin(database: &Database) {
-    let users = database.collection::<Document>("users");
-    let admin = doc! { "_id": "admin", "password": ADMIN_HASH, "roles": ["admin"] };
-    let stored = users
-        .replace_one(doc! { "_id": "admin" }, admin)
-        .upsert(true)
-        .await;
-    stored.expect("the primary takes writes");
+    add_user(database, "admin").await;
 }
 
 /// Removes a collection and what is known of it: an earlier run over the same server may have left it.
@@ -145,6 +161,14 @@ pub(crate) async fn clear(database: &Database, collection: &str) {
         .expect("the primary takes writes");
     let dropped = database.collection::<Document>(collection).drop().await;
     dropped.expect("the primary takes writes");
+}
+
+/// Stores a user who may do what `admin` may, with the same password.
+pub(crate) async fn add_user(database: &Database, name: &str) {
+    let users = database.collection::<Document>("users");
+    let user = doc! { "_id": name, "password": ADMIN_HASH, "roles": ["admin"] };
+    let stored = users.replace_one(doc! { "_id": name }, user).upsert(true);
+    stored.await.expect("the primary takes writes");
 }
 
 /// Stores a collection's properties as they are, and the collection itself, empty.
@@ -164,3 +188,4 @@ pub(crate) const ADMIN: &str = "admin:secret";
 pub(crate) const DATABASE: &str = "restheart";
 /// The password of [`ADMIN`] at bcrypt's lowest cost: what is tested is whether it is right, not how long it takes.
 const ADMIN_HASH: &str = "$2b$04$t72vi1XkDdAKopbiun1Yw.dx60P2RyIjOMN7EsGcImFJIvMMfhAPS";
+const METRIC_WAIT: Duration = Duration::from_secs(10);
