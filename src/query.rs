@@ -8,7 +8,7 @@
 //! # The rooms
 //!
 //! - `matcher`: the tree of conditions, its parser, and [`Necessary`] conditions for an index.
-//! - `path`: where a dotted path leads, through documents and arrays.
+//! - `path`: where a dotted path leads, through documents and arrays; `reading`: what it leads to in one event.
 //! - `order`: how values compare, and canonical keys of equal values.
 //! - `regex`: the part of PCRE that means the same in linear time.
 //! - `value`: raw BSON read in place.
@@ -16,9 +16,12 @@
 //! # What is supported
 //!
 //! Implicit equality, `$eq $ne $gt $gte $lt $lte $in $nin $exists $type $size $all $elemMatch $mod $regex $not`, the four
-//! bit tests, `$and $or`, `$nor` of one clause, `$comment`. Not: `$expr`, `$jsonSchema`, `$where`, `$text`, geometry.
+//! bit tests, `$and $or`, `$nor` of one clause (the server refuses a change stream with more), `$comment`. Not: `$expr`,
+//! `$where`, `$text`, geometry; nor `$jsonSchema`, for which one would have to be MongoDB's own dialect of draft 4 (`bsonType`,
+//! `required` of missing against null, `uniqueItems` by BSON order, `patternProperties` by PCRE) keyword by keyword, while what
+//! people check with it in a stream, types and presence, `$type` and `$exists` say.
 
-use bson::{Document, RawDocument};
+use bson::{Bson, Document, RawDocument};
 
 use crate::query::matcher::Node;
 use crate::query::value::Doc;
@@ -26,13 +29,16 @@ use crate::query::value::Doc;
 mod matcher;
 mod order;
 mod path;
+mod reading;
 mod regex;
 #[cfg(test)]
 mod tests;
 mod value;
 
-pub use crate::query::matcher::necessary::{Key, Necessary, OperationTypes};
+pub use crate::query::matcher::condition::{Condition, Key, Kinds, OperationTypes, Range};
+pub use crate::query::matcher::necessary::{Clause, Necessary};
 pub use crate::query::path::Path;
+pub use crate::query::reading::{Extent, Reading, Wanted};
 
 /// A compiled filter.
 #[derive(Debug)]
@@ -53,6 +59,12 @@ pub struct Unsupported {
 /// # Errors
 /// [`Unsupported`] names the operator and the path where the filter is not known to mean the same here as in MongoDB.
 pub fn compile(filter: &Document) -> Result<Predicate, Unsupported> {
+    if !fits(filter.values(), FILTER_DEPTH_MAX) {
+        return Err(Unsupported {
+            what: "a filter nested so deeply".to_owned(),
+            place: String::new(),
+        });
+    }
     let bytes = filter.to_vec().map_err(|error| Unsupported {
         what: format!("a filter that is no BSON ({error})"),
         place: String::new(),
@@ -61,13 +73,29 @@ pub fn compile(filter: &Document) -> Result<Predicate, Unsupported> {
     Ok(Predicate { root })
 }
 
+/// Says whether no value lies deeper, so that writing it as BSON does not use up the stack.
+fn fits<'v>(mut values: impl Iterator<Item = &'v Bson>, depth: usize) -> bool {
+    values.all(|value| match value {
+        Bson::Document(_) | Bson::Array(_) | Bson::JavaScriptCodeWithScope(_) if depth == 0 => {
+            false
+        }
+        Bson::Document(inner) => fits(inner.values(), depth - 1),
+        Bson::Array(inner) => fits(inner.iter(), depth - 1),
+        Bson::JavaScriptCodeWithScope(code) => fits(code.scope.values(), depth - 1),
+        _ => true,
+    })
+}
+
+/// The server takes 200 levels of a document.
+const FILTER_DEPTH_MAX: usize = 200;
+
 impl Predicate {
     /// Says whether MongoDB's `$match` would let the event pass.
     pub fn matches(&self, event: &RawDocument) -> bool {
         self.root.matches_document(Doc::new(event.as_bytes()))
     }
 
-    /// Returns the cheapest condition that every matching event meets.
+    /// Returns what every matching event must meet.
     pub fn necessary(&self) -> Necessary {
         matcher::necessary::necessary(&self.root)
     }

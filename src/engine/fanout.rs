@@ -178,6 +178,11 @@ impl Group {
             .for_each(|member| member.outbox.end(ending));
     }
 
+    /// How many members it has.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// Removes the members whose session is over. Returns whether anybody is left.
     pub(super) fn sweep(&mut self) -> bool {
         self.members.retain(|member| !member.is_gone());

@@ -1,102 +1,183 @@
 //! Who may want an event: a lookup, not a scan.
 //!
-//! A group is held under the [`Necessary`] condition of its predicate, in one of three places: the hash table of a
-//! path, the list of an operation type, or the list of those that every event concerns. For an event each indexed path
-//! is followed once, and what it leads to is looked up. What comes out are *candidates*: whoever is not among them
-//! does not match, the others still have to be asked (`index` and residual together are what asking everybody is).
+//! A group is held under the [`Necessary`] conditions of its predicate: in a tree of the values that it asks for, a range or
+//! a kind of value last; where it asks for nothing that can be looked up, in the list of an operation type, or of those that
+//! every event concerns. For an event each indexed path is read at most once, and what it leads to is looked up. What comes
+//! out are *candidates*: whoever is not among them does not match, the others still have to be asked (`index` and residual
+//! together are what asking everybody is).
 //!
-//! Keys are canonical bytes, cut at a few hundred, so a group may be a candidate without need. Hashing is seeded, since
-//! subscribers choose the values that they ask for.
+//! All equalities of a group count, so a permission's owner and a client's room find one group among many of either. Of
+//! several ranges only one does. Keys are canonical bytes, cut at a few hundred, so a group may be a candidate without need.
+//! Hashing is seeded, since subscribers choose the values that they ask for.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use bson::RawDocument;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 
-use crate::query::{Necessary, OperationTypes, Path};
+use self::paths::Paths;
+use self::tree::{Last, Level, Lookup, Node, Route, Routes};
+use crate::query::{Clause, Condition, Necessary, OperationTypes};
 
+mod intervals;
+mod members;
+mod paths;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 /// Groups by what an event must have to concern them. `Id` names a group.
 #[derive(Debug)]
 pub struct Index<Id> {
     /// Where each group is, to take it out again.
-    places: HashMap<Id, Place>,
-    tables: IndexMap<Path, Table<Id>>,
+    places: Places<Id>,
+    paths: Paths,
+    tree: Node<Id>,
     by_operation: [IndexSet<Id>; OperationTypes::PLACES],
     everyone: IndexSet<Id>,
-    /// Scratch for keys.
-    buffer: Vec<u8>,
+    /// How many groups an event may find in more than one place.
+    repeated: usize,
 }
+
+#[derive(Debug)]
+struct Places<Id>(HashMap<Id, Place>);
 
 #[derive(Debug)]
 enum Place {
     Nowhere,
-    Table { path: Path, keys: Vec<Arc<[u8]>> },
+    Tree(Box<[Route]>),
     Operations(OperationTypes),
     Everyone,
 }
 
-/// The groups that ask for a value at one path.
-#[derive(Debug)]
-struct Table<Id> {
-    groups: HashMap<Arc<[u8]>, Groups<Id>>,
-    /// How many keys begin with each byte, so that a value of a kind nobody asks for is not even read.
-    tags: Box<[usize; 256]>,
-}
-
-/// The groups that ask for one value: mostly a single one.
-#[derive(Debug)]
-enum Groups<Id> {
-    One(Id),
-    Many(IndexSet<Id>),
+impl<Id: Copy + Eq + Hash> Routes<Id> for Places<Id> {
+    fn route(&self, id: Id, number: u16) -> &Route {
+        match self.0.get(&id) {
+            Some(Place::Tree(routes)) => &routes[usize::from(number)],
+            _ => unreachable!("invariant: who is in the tree has its routes here"),
+        }
+    }
 }
 
 impl<Id: Copy + Ord + Hash> Index<Id> {
     /// Returns an index without groups.
     pub fn new() -> Self {
         Self {
-            places: HashMap::new(),
-            tables: IndexMap::new(),
+            places: Places(HashMap::new()),
+            paths: Paths::default(),
+            tree: Node::new(),
             by_operation: std::array::from_fn(|_| IndexSet::new()),
             everyone: IndexSet::new(),
-            buffer: Vec::new(),
+            repeated: 0,
         }
     }
 
-    /// Puts a group in under its condition; one that is in already is moved.
-    pub fn insert(&mut self, id: Id, necessary: Necessary) {
+    /// Puts a group in under its conditions; one that is in already is moved.
+    pub fn insert(&mut self, id: Id, necessary: &Necessary) {
         self.remove(id);
-        let place = match necessary {
-            Necessary::Nothing => Place::Nowhere,
-            Necessary::Scan => {
-                self.everyone.insert(id);
-                Place::Everyone
-            }
-            Necessary::OperationTypes(types) => {
-                for place in types.places() {
-                    self.by_operation[place].insert(id);
-                }
-                Place::Operations(types)
-            }
-            Necessary::Equality { path, keys } => {
-                let table = self.tables.entry(path.clone()).or_default();
-                let keys = keys.iter().map(|key| table.insert(key.as_bytes(), id));
-                let keys = keys.collect();
-                Place::Table { path, keys }
-            }
+        let place = match necessary.clauses() {
+            [] => Place::Nowhere,
+            [only] if only.conditions.is_empty() => self.list(id, only.operations),
+            clauses => Place::Tree(clauses.iter().map(|clause| self.route(clause)).collect()),
         };
-        self.places.insert(id, place);
+        let routes = place.routes().len();
+        self.repeated += usize::from(place.is_repeated());
+        self.places.0.insert(id, place);
+        for number in 0..routes {
+            self.tree.insert(id, number as u16, 0, &self.places);
+        }
+    }
+
+    fn list(&mut self, id: Id, operations: OperationTypes) -> Place {
+        if operations == OperationTypes::ALL {
+            self.everyone.insert(id);
+            return Place::Everyone;
+        }
+        for place in operations.places() {
+            self.by_operation[place].insert(id);
+        }
+        Place::Operations(operations)
+    }
+
+    /// Chooses what of a clause is looked up.
+    fn route(&mut self, clause: &Clause) -> Route {
+        let mut levels = Vec::new();
+        let mut last = Last::Nothing;
+        for condition in &clause.conditions {
+            match condition {
+                Condition::Equality { path, keys } => {
+                    levels.push((self.paths.enter(path), keys));
+                }
+                Condition::Range { path, range } => {
+                    let is_better = match &last {
+                        Last::Range(_, known) => range.is_closed() && !known.is_closed(),
+                        Last::Nothing | Last::Present(..) => true,
+                    };
+                    if is_better {
+                        self.leave_last(&last);
+                        let path = self.paths.enter(path);
+                        self.paths.want_extremes(path, range.bracket());
+                        last = Last::Range(path, Arc::new(range.clone()));
+                    }
+                }
+                Condition::Present { path, kinds } => {
+                    if matches!(last, Last::Nothing) {
+                        last = Last::Present(self.paths.enter(path), *kinds);
+                    }
+                }
+            }
+        }
+        // The same order for all, so that they share levels; those with few keys first, so that few ways lead to the others.
+        levels.sort_by_key(|(path, keys)| (keys.len(), *path));
+        let mut entries = 1_usize;
+        let mut chosen = Vec::new();
+        for (path, keys) in levels {
+            entries = entries.saturating_mul(keys.len());
+            if chosen.len() == LEVELS_MAX || entries > ENTRIES_MAX {
+                self.paths.leave(path);
+                continue;
+            }
+            let keys = keys.iter().map(|key| {
+                self.paths.want_key(path, key.as_bytes());
+                Arc::from(key.as_bytes())
+            });
+            chosen.push(Level {
+                path,
+                keys: keys.collect(),
+            });
+        }
+        Route {
+            levels: chosen.into(),
+            last,
+            operations: clause.operations,
+        }
+    }
+
+    fn leave_last(&mut self, last: &Last) {
+        match last {
+            Last::Nothing => (),
+            Last::Range(path, range) => {
+                self.paths.forgo_extremes(*path, range.bracket());
+                self.paths.leave(*path);
+            }
+            Last::Present(path, _) => self.paths.leave(*path),
+        }
     }
 
     /// Takes a group out; says whether it was in.
     pub fn remove(&mut self, id: Id) -> bool {
-        let Some(place) = self.places.remove(&id) else {
+        let Some(place) = self.places.0.get(&id) else {
             return false;
         };
+        for number in 0..place.routes().len() {
+            self.tree.remove(id, number as u16, 0, &self.places);
+        }
+        let Some(place) = self.places.0.remove(&id) else {
+            return false;
+        };
+        self.repeated -= usize::from(place.is_repeated());
         match place {
             Place::Nowhere => (),
             Place::Everyone => {
@@ -107,12 +188,15 @@ impl<Id: Copy + Ord + Hash> Index<Id> {
                     self.by_operation[place].swap_remove(&id);
                 }
             }
-            Place::Table { path, keys } => {
-                if let Some(table) = self.tables.get_mut(&path) {
-                    keys.iter().for_each(|key| table.remove(key, id));
-                    if table.groups.is_empty() {
-                        self.tables.swap_remove(&path);
+            Place::Tree(routes) => {
+                for route in routes {
+                    for level in &route.levels {
+                        for key in &level.keys {
+                            self.paths.forgo_key(level.path, key);
+                        }
+                        self.paths.leave(level.path);
                     }
+                    self.leave_last(&route.last);
                 }
             }
         }
@@ -121,12 +205,12 @@ impl<Id: Copy + Ord + Hash> Index<Id> {
 
     /// Returns how many groups are in.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.places.0.len()
     }
 
     /// Says whether no group is in.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.places.0.is_empty()
     }
 
     /// Appends every group that the event may concern to `into`, each once, in no order.
@@ -134,30 +218,26 @@ impl<Id: Copy + Ord + Hash> Index<Id> {
     /// *Necessary only*: who is not among them is not concerned.
     pub fn candidates(&mut self, event: &RawDocument, into: &mut Vec<Id>) {
         into.extend(&self.everyone);
-        match OperationTypes::place_of(event) {
-            Some(place) => into.extend(&self.by_operation[place]),
-            None => {
-                let first = into.len();
-                self.by_operation
-                    .iter()
-                    .for_each(|groups| into.extend(groups));
-                deduplicate(into, first);
-            }
+        let types = OperationTypes::of_event(event);
+        let first = into.len();
+        types
+            .places()
+            .for_each(|place| into.extend(&self.by_operation[place]));
+        if types == OperationTypes::ALL {
+            deduplicate(into, first);
         }
-        for (path, table) in &self.tables {
-            let first = into.len();
-            let mut found = 0;
-            let wanted = |tag: u8| table.tags[usize::from(tag)] > 0;
-            path.keys(event, &mut self.buffer, wanted, |key| {
-                if let Some(groups) = table.groups.get(key) {
-                    found += 1;
-                    groups.append_to(into);
-                }
-            });
-            // Two elements of an array may ask for one group.
-            if found > 1 {
-                deduplicate(into, first);
-            }
+        let first = into.len();
+        self.paths.next_event();
+        let mut lookup = Lookup {
+            event,
+            types,
+            paths: &mut self.paths,
+            routes: &self.places,
+            into,
+        };
+        lookup.find(&self.tree, 0);
+        if self.repeated > 0 {
+            deduplicate(into, first);
         }
     }
 }
@@ -165,6 +245,22 @@ impl<Id: Copy + Ord + Hash> Index<Id> {
 impl<Id: Copy + Ord + Hash> Default for Index<Id> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Place {
+    fn routes(&self) -> &[Route] {
+        match self {
+            Self::Tree(routes) => routes,
+            Self::Nowhere | Self::Operations(_) | Self::Everyone => &[],
+        }
+    }
+
+    /// Says whether an event may find the group in more than one place: by two routes, or by two elements of an array.
+    fn is_repeated(&self) -> bool {
+        let routes = self.routes();
+        let levels = routes.iter().flat_map(|route| &route.levels);
+        routes.len() > 1 || levels.into_iter().any(|level| level.keys.len() > 1)
     }
 }
 
@@ -181,65 +277,7 @@ fn deduplicate<Id: Copy + Ord>(ids: &mut Vec<Id>, first: usize) {
     ids.truncate(kept);
 }
 
-impl<Id: Copy + Ord + Hash> Table<Id> {
-    /// Returns the key as it is kept.
-    fn insert(&mut self, key: &[u8], id: Id) -> Arc<[u8]> {
-        if let Some((kept, _)) = self.groups.get_key_value(key) {
-            let kept = Arc::clone(kept);
-            if let Some(groups) = self.groups.get_mut(key) {
-                groups.insert(id);
-            }
-            return kept;
-        }
-        let kept: Arc<[u8]> = key.into();
-        self.groups.insert(Arc::clone(&kept), Groups::One(id));
-        self.tags[tag(key)] += 1;
-        kept
-    }
-
-    fn remove(&mut self, key: &[u8], id: Id) {
-        let is_last = match self.groups.get_mut(key) {
-            None => false,
-            Some(Groups::One(only)) => *only == id,
-            Some(Groups::Many(groups)) => {
-                groups.swap_remove(&id);
-                groups.is_empty()
-            }
-        };
-        if is_last {
-            self.groups.remove(key);
-            self.tags[tag(key)] -= 1;
-        }
-    }
-}
-
-impl<Id> Default for Table<Id> {
-    fn default() -> Self {
-        Self {
-            groups: HashMap::new(),
-            tags: Box::new([0; 256]),
-        }
-    }
-}
-
-fn tag(key: &[u8]) -> usize {
-    key.first().map_or(0, |tag| usize::from(*tag))
-}
-
-impl<Id: Copy + Ord + Hash> Groups<Id> {
-    fn insert(&mut self, id: Id) {
-        match self {
-            Self::One(only) => *self = Self::Many(IndexSet::from([*only, id])),
-            Self::Many(groups) => {
-                groups.insert(id);
-            }
-        }
-    }
-
-    fn append_to(&self, into: &mut Vec<Id>) {
-        match self {
-            Self::One(only) => into.push(*only),
-            Self::Many(groups) => into.extend(groups),
-        }
-    }
-}
+/// Values at more paths are left to the predicate.
+const LEVELS_MAX: usize = 8;
+/// In how many places of the tree a clause may be.
+const ENTRIES_MAX: usize = 1_000;

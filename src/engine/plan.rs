@@ -146,7 +146,7 @@ impl Plan {
         }
     }
 
-    /// What every event that passes must have, for the index: the best that any of its filters offers.
+    /// What every event that passes must have, for the index: what each of its filters asks for.
     pub fn necessary(&self) -> Necessary {
         let stages: &[Predicate] = match &self.served {
             Served::Shared(predicates) => predicates,
@@ -156,7 +156,8 @@ impl Plan {
             .iter()
             .chain(self.notify.as_deref())
             .map(Predicate::necessary);
-        all.min_by_key(Necessary::cost).unwrap_or(Necessary::Scan)
+        all.reduce(Necessary::and)
+            .unwrap_or_else(Necessary::anything)
     }
 
     /// Whether the feed alone serves it.

@@ -13,6 +13,7 @@ use crate::mongo::feed::{Lost, Ring, Scope, Sink};
 use crate::mongo::{Event, Namespace, ResumeToken};
 use crate::wire::{JsonMode, Veil};
 
+mod counters;
 mod schedule;
 
 const OUTBOX_BYTES: usize = 1 << 20;

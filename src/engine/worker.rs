@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{Ending, Outbox};
@@ -18,6 +19,12 @@ use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 
 /// How long after a member left the worker looks for all who have.
 const SWEEP_DELAY: Duration = Duration::from_millis(100);
+
+/// How many members it looks at before it does something else. All of a hundred thousand would hold up an event for 20 ms.
+const SWEPT_AT_ONCE: usize = 2_000;
+
+/// How long it does something else.
+const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
 /// How many sockets are written to before other tasks of this thread may run: some 0.3 ms.
 const WRITES_AT_ONCE: usize = 64;
@@ -60,7 +67,9 @@ pub(super) struct Worker {
     departures: Arc<Departures>,
     workers: Arc<Workers>,
     /// The groups, each under the number by which the index knows it.
-    groups: HashMap<GroupId, Group>,
+    groups: IndexMap<GroupId, Group>,
+    /// How many groups, from the first, are still to be swept.
+    unswept: usize,
     numbers: HashMap<PlanKey, GroupId>,
     next: GroupId,
     index: Index<GroupId>,
@@ -84,7 +93,8 @@ impl Worker {
             queue,
             departures,
             workers,
-            groups: HashMap::new(),
+            groups: IndexMap::new(),
+            unswept: 0,
             numbers: HashMap::new(),
             next: 0,
             index: Index::new(),
@@ -102,11 +112,13 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = self.departures.noticed.notified(), if sweep_at.is_none() => {
+                    self.unswept = usize::MAX;
                     sweep_at = Some(tokio::time::Instant::now() + SWEEP_DELAY);
                 }
                 () = sleep_until(sweep_at), if sweep_at.is_some() => {
-                    sweep_at = None;
-                    if self.sweep() && self.retire() {
+                    self.sweep();
+                    sweep_at = (self.unswept > 0).then(|| tokio::time::Instant::now() + SWEEP_PAUSE);
+                    if self.groups.is_empty() && self.retire() {
                         return;
                     }
                 }
@@ -226,26 +238,33 @@ impl Worker {
         self.next += 1;
         self.numbers.insert(plan.key.clone(), id);
         if plan.is_shared() {
-            self.index.insert(id, plan.necessary());
+            self.index.insert(id, &plan.necessary());
         }
         self.groups.insert(id, Group::new(plan));
         id
     }
 
-    /// Removes who has gone. Returns whether nobody is left.
-    fn sweep(&mut self) -> bool {
-        let (index, numbers) = (&mut self.index, &mut self.numbers);
-        self.groups.retain(|id, group| {
-            let is_needed = group.sweep();
-            if !is_needed {
-                index.remove(*id);
-                numbers.remove(&group.plan.key);
+    /// Removes who has gone, of some of the groups that are still to be swept. From the last one on, since the place of one
+    /// that is removed is taken by the last.
+    fn sweep(&mut self) {
+        let mut members = 0;
+        self.unswept = self.unswept.min(self.groups.len());
+        while self.unswept > 0 && members < SWEPT_AT_ONCE {
+            self.unswept -= 1;
+            let Some((id, group)) = self.groups.get_index_mut(self.unswept) else {
+                continue;
+            };
+            members += group.len();
+            if !group.sweep() {
+                self.index.remove(*id);
+                self.numbers.remove(&group.plan.key);
+                self.groups.swap_remove_index(self.unswept);
             }
-            is_needed
-        });
-        self.groups.shrink_to(self.groups.len() * 2);
-        self.numbers.shrink_to(self.numbers.len() * 2);
-        self.groups.is_empty()
+        }
+        if self.unswept == 0 {
+            self.groups.shrink_to(self.groups.len() * 2);
+            self.numbers.shrink_to(self.numbers.len() * 2);
+        }
     }
 
     /// Leaves the hub, unless somebody has just joined. Who is about to join holds a place in the queue, and looks under

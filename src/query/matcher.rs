@@ -4,6 +4,7 @@ use crate::query::matcher::leaf::Test;
 use crate::query::path::{Leaf, Path};
 use crate::query::value::{Doc, Value};
 
+pub(crate) mod condition;
 pub(crate) mod leaf;
 pub(crate) mod necessary;
 pub(crate) mod parse;

@@ -17,7 +17,7 @@ pub struct Path {
     segments: Arc<[Segment]>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Segment {
     name: Box<[u8]>,
     is_number: bool,
@@ -36,7 +36,7 @@ pub(crate) enum Leaf {
 pub(crate) type Visitor<'v, 'd> = dyn FnMut(Option<Value<'d>>) -> bool + 'v;
 
 impl Path {
-    /// Parses a dotted path; `None` where a segment is empty or there are too many of them.
+    /// Parses a dotted path; `None` where a segment is empty or there are too many of them, or too many numbers.
     pub(crate) fn parse(dotted: &[u8]) -> Option<Self> {
         let segments: Arc<[Segment]> = dotted
             .split(|byte| *byte == b'.')
@@ -45,7 +45,10 @@ impl Path {
                 is_number: name.iter().all(u8::is_ascii_digit),
             })
             .collect();
-        let fits = segments.len() <= SEGMENTS_MAX && segments.iter().all(|s| !s.name.is_empty());
+        let numbers = segments.iter().filter(|segment| segment.is_number);
+        let fits = segments.len() <= SEGMENTS_MAX
+            && numbers.count() <= NUMBERS_MAX
+            && segments.iter().all(|segment| !segment.name.is_empty());
         fits.then_some(Self { segments })
     }
 
@@ -58,6 +61,23 @@ impl Path {
     pub(crate) fn begins_with(&self, name: &str) -> bool {
         let first = self.segments.first();
         first.is_some_and(|first| *first.name == *name.as_bytes())
+    }
+
+    /// Says whether a segment could name a place in an array.
+    pub(crate) fn has_numbers(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_number)
+    }
+
+    /// Returns the path to what `inner` leads to in the documents of the array that stands here; `None` where it could
+    /// lead elsewhere too, by numbers.
+    pub(crate) fn of_elements(&self, inner: &Self) -> Option<Self> {
+        if self.has_numbers() || inner.segments.first()?.is_number {
+            return None;
+        }
+        let segments = self.segments.iter().chain(&*inner.segments).cloned();
+        Some(Self {
+            segments: segments.collect(),
+        })
     }
 
     /// Visits what the path leads to until the visitor says stop; returns whether it did.
@@ -151,3 +171,5 @@ impl fmt::Debug for Path {
 
 /// The server's own bound is near; nobody's documents are deeper.
 const SEGMENTS_MAX: usize = 100;
+/// Each number may be a field or a place, so that documents in arrays in documents have as many ways as two to the power of this.
+const NUMBERS_MAX: usize = 8;

@@ -34,6 +34,11 @@ impl Regex {
         })
     }
 
+    /// Says whether it finds something in a text.
+    pub(crate) fn finds(&self, text: &[u8]) -> bool {
+        self.compiled.is_match(text)
+    }
+
     /// Strings and symbols are searched; a regular expression matches itself.
     pub(crate) fn matches(&self, value: Value<'_>) -> bool {
         match value.kind {

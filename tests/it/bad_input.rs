@@ -156,6 +156,36 @@ async fn stage_that_mongodb_refuses_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn filter_that_is_not_shared_is_told_by_operator_and_place() {
+    let stack = Stack::shared().await;
+    let name = doc! { "fullDocument.name": { "$regex": "(?=x)" } };
+    let streams = doc! { "streams": [
+        { "uri": "regex", "stages": [{ "$match": { "operationType": "insert" } }, { "$match": name }] },
+        { "uri": "schema", "stages": [{ "$match": { "$or": [{ "$jsonSchema": {} }] } }] },
+    ] };
+    define(stack, "bad_reasons", streams).await;
+    let reasons = [
+        "stages[1].$match: a regular expression with a group of a special kind is not evaluated here at fullDocument.name",
+        "stages[0].$match: $jsonSchema is not evaluated here",
+    ];
+    let told = async {
+        loop {
+            let request = Request::http("GET", "/streams");
+            let answer = Client::open(stack.sidestream.admin, &request).await;
+            if reasons.iter().all(|reason| answer.body().contains(reason)) {
+                return;
+            }
+        }
+    };
+    let told = tokio::time::timeout(stack::METRIC_WAIT, told).await;
+    assert!(told.is_ok(), "/streams does not tell the reasons");
+    let checked = check(&stack.mongo_uri).await;
+    for reason in reasons {
+        assert!(checked.contains(reason), "{reason}: {checked}");
+    }
+}
+
+#[tokio::test]
 async fn garbage_frames_end_their_own_session_with_1002() {
     let stack = Stack::shared().await;
     define(

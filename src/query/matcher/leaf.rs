@@ -11,7 +11,7 @@ use crate::query::regex::Regex;
 use crate::query::value::{Doc, Value};
 
 /// A filter's operand, owned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Operand {
     kind: ElementType,
     bytes: Box<[u8]>,
@@ -187,6 +187,11 @@ impl Types {
 
     pub(crate) fn contains(self, kind: ElementType) -> bool {
         self.0 & Self::bit(kind) != 0
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = ElementType> {
+        let all = (1..=19).chain([0x7f, 0xff]).filter_map(ElementType::from);
+        all.filter(move |kind| self.contains(*kind))
     }
 
     fn bit(kind: ElementType) -> u32 {

@@ -1,135 +1,296 @@
-//! The cheapest condition that every matching event must meet, for an index to look up.
+//! What every matching event must have, for an index to look up: clauses of conditions, one clause of which holds.
+
+use std::cmp::Ordering;
 
 use crate::query::matcher::Node;
-use crate::query::matcher::leaf::{Comparison, Test};
-use crate::query::order::key;
-use crate::query::path::{Leaf, Path};
-use crate::query::value::{Doc, Value};
+use crate::query::matcher::condition::{Bound, Condition, Key, Kinds, OperationTypes, Range};
+use crate::query::matcher::leaf::{Comparison, Operand, Test};
+use crate::query::order::number::Number;
+use crate::query::order::{self, Bracket};
+use crate::query::path::Path;
 
-/// What every event that a predicate matches must meet. *Necessary only*: the predicate still decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Necessary {
-    /// No event matches.
-    Nothing,
-    /// The path leads to a value with one of these keys. Not empty, without repetitions.
-    ///
-    /// Sound for arrays (each element, and the array, is visited as the predicate visits it), for numbers of all
-    /// types, and for null, whose key undefined and missing have too.
-    Equality {
-        /// Where the value stands.
-        path: Path,
-        /// The keys of the values asked for.
-        keys: Vec<Key>,
-    },
-    /// The operation type is one of these.
-    OperationTypes(OperationTypes),
-    /// Nothing that can be looked up.
-    Scan,
+/// What every event that a predicate matches must meet: one of the clauses. *Necessary only*: the predicate still
+/// decides. Without a clause no event matches.
+#[derive(Clone, Debug)]
+pub struct Necessary {
+    clauses: Vec<Clause>,
 }
 
-/// Canonical bytes of a value: values that are equal to the server have equal keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<[u8]>);
-
-/// A set of a change event's operation types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperationTypes(u32);
-
-impl Key {
-    /// Returns the bytes that [`Path::keys`] shows for such a value.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn of(value: Value<'_>) -> Self {
-        let mut bytes = Vec::new();
-        key::write_key(Some(value), &mut bytes);
-        Self(bytes.into())
-    }
+/// Conditions that must all hold, and the operation types of the events that they hold for.
+#[derive(Clone, Debug)]
+pub struct Clause {
+    /// An event that tells its operation type must be of one of these.
+    pub operations: OperationTypes,
+    /// What else must hold. Empty: nothing that can be looked up.
+    pub conditions: Vec<Condition>,
 }
 
-impl OperationTypes {
-    /// Returns the set of places (below [`OperationTypes::PLACES`]) in it.
-    pub fn places(self) -> impl Iterator<Item = usize> {
-        (0..Self::PLACES).filter(move |place| self.0 >> place & 1 == 1)
+impl Necessary {
+    /// Says of every event that it may match.
+    pub fn anything() -> Self {
+        Self::only(Clause::anything())
     }
 
-    /// Returns the place of an event's operation type; `None` where it is no string, so that all are possible.
-    pub fn place_of(event: &bson::RawDocument) -> Option<usize> {
-        let value = Doc::new(event.as_bytes()).get(OPERATION_TYPE.as_bytes())?;
-        value.as_str().map(Self::place)
+    fn nothing() -> Self {
+        Self {
+            clauses: Vec::new(),
+        }
     }
 
-    fn of(name: &str) -> Self {
-        Self(1 << Self::place(name))
+    fn only(clause: Clause) -> Self {
+        Self {
+            clauses: vec![clause],
+        }
     }
 
-    /// Unknown names share the last place.
-    fn place(name: &str) -> usize {
-        let known = OPERATION_TYPES.iter().position(|known| *known == name);
-        known.unwrap_or(OPERATION_TYPES.len())
+    fn condition(condition: Condition) -> Self {
+        Self::only(Clause {
+            operations: OperationTypes::ALL,
+            conditions: vec![condition],
+        })
     }
 
-    /// How many places there are.
-    pub const PLACES: usize = OPERATION_TYPES.len() + 1;
-}
+    fn operations(operations: OperationTypes) -> Self {
+        Self::only(Clause {
+            operations,
+            conditions: Vec::new(),
+        })
+    }
 
-impl Path {
-    /// Shows the key of every value that the path leads to in the event, those that `wanted` lets through.
-    ///
-    /// `wanted` sees the first byte of a key, so that a large value nobody asks for is not written. `buffer` is
-    /// scratch.
-    pub fn keys(
-        &self,
-        event: &bson::RawDocument,
-        buffer: &mut Vec<u8>,
-        wanted: impl Fn(u8) -> bool,
-        mut show: impl FnMut(&[u8]),
-    ) {
-        self.visit(Doc::new(event.as_bytes()), Leaf::Entered, &mut |value| {
-            if wanted(key::key_tag(value)) {
-                buffer.clear();
-                key::write_key(value, buffer);
-                show(buffer);
-            }
-            false
+    /// Returns the clauses. Where one of them has no conditions it is the only one.
+    pub fn clauses(&self) -> &[Clause] {
+        &self.clauses
+    }
+
+    /// Returns what must hold where both must.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self.clauses.len() * other.clauses.len() > CLAUSES_MAX {
+            // Either alone is necessary too; the one with fewer clauses needs fewer lookups.
+            let self_is_less = self.is_unconditional() < other.is_unconditional()
+                || self.clauses.len() < other.clauses.len();
+            return if self_is_less { self } else { other };
+        }
+        let pairs = self.clauses.iter().flat_map(|left| {
+            other
+                .clauses
+                .iter()
+                .map(move |right| left.clone().and(right.clone()))
         });
+        let both = Self {
+            clauses: pairs.collect(),
+        };
+        both.reduced()
+    }
+
+    /// Returns what must hold where either holds.
+    fn or(mut self, other: Self) -> Self {
+        for clause in other.clauses {
+            let mut kept = self.clauses.iter_mut();
+            match kept.find(|kept| kept.takes_in(&clause)) {
+                Some(kept) => kept.take_in(clause),
+                None => self.clauses.push(clause),
+            }
+        }
+        match self.clauses.len() <= CLAUSES_MAX {
+            true => self.reduced(),
+            false => Self::anything(),
+        }
+    }
+
+    fn is_unconditional(&self) -> bool {
+        self.clauses
+            .iter()
+            .any(|clause| clause.conditions.is_empty())
+    }
+
+    /// Beside a clause without conditions the others have nothing to say but their operation types.
+    fn reduced(self) -> Self {
+        if self.clauses.len() < 2 || !self.is_unconditional() {
+            return self;
+        }
+        let types = self.clauses.iter().map(|clause| clause.operations);
+        Self::operations(types.fold(OperationTypes::NONE, OperationTypes::union))
     }
 }
 
-/// Finds the best necessary condition of a node.
+impl Clause {
+    fn anything() -> Self {
+        Self {
+            operations: OperationTypes::ALL,
+            conditions: Vec::new(),
+        }
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        let common = self.operations.intersection(other.operations);
+        // An array of operation types could be of both; no server sends one, but either alone is necessary too.
+        if !common.is_empty() {
+            self.operations = common;
+        }
+        for condition in other.conditions {
+            if self.conditions.contains(&condition) {
+                continue;
+            }
+            let mut kept = self.conditions.iter_mut();
+            match kept.find_map(|kept| intersection(kept, &condition).map(|both| (kept, both))) {
+                Some((kept, both)) => *kept = both,
+                None => self.conditions.push(condition),
+            }
+        }
+        self
+    }
+
+    /// Says whether a clause differs only by the values asked for at one path.
+    fn takes_in(&self, other: &Self) -> bool {
+        match (&*self.conditions, &*other.conditions) {
+            (
+                [Condition::Equality { path, keys }],
+                [
+                    Condition::Equality {
+                        path: other_path,
+                        keys: other_keys,
+                    },
+                ],
+            ) => {
+                self.operations == other.operations
+                    && path == other_path
+                    && keys.len() + other_keys.len() <= KEYS_MAX
+            }
+            _ => false,
+        }
+    }
+
+    fn take_in(&mut self, other: Self) {
+        for condition in other.conditions {
+            if let (
+                Some(Condition::Equality { keys, .. }),
+                Condition::Equality {
+                    keys: other_keys, ..
+                },
+            ) = (self.conditions.first_mut(), condition)
+            {
+                keys.extend(other_keys);
+                keys.sort_unstable();
+                keys.dedup();
+            }
+        }
+    }
+}
+
+/// Returns the range that both ranges of one path are. In an array each bound may be met by another value, so it is not
+/// what one value must be in; [`Range`] means just that.
+fn intersection(left: &Condition, right: &Condition) -> Option<Condition> {
+    match (left, right) {
+        (
+            Condition::Range { path, range },
+            Condition::Range {
+                path: other_path,
+                range: other,
+            },
+        ) if path == other_path => Some(Condition::Range {
+            path: path.clone(),
+            range: range.intersection(other)?,
+        }),
+        _ => None,
+    }
+}
+
+/// Finds what is necessary for a node.
 pub(crate) fn necessary(node: &Node) -> Necessary {
+    below(node, None)
+}
+
+/// `array` is the path of the array whose elements the node is asked of.
+fn below(node: &Node, array: Option<&Path>) -> Necessary {
     match node {
         Node::And(nodes) => nodes
             .iter()
-            .map(necessary)
-            .min_by_key(Necessary::cost)
-            .unwrap_or(Necessary::Scan),
+            .map(|node| below(node, array))
+            .reduce(Necessary::and)
+            .unwrap_or_else(Necessary::anything),
         Node::Or(nodes) => nodes
             .iter()
-            .map(necessary)
-            .reduce(either)
-            .unwrap_or(Necessary::Nothing),
-        Node::Constant(true) | Node::Not(_) | Node::Leaf { path: None, .. } => Necessary::Scan,
-        Node::Constant(false) => Necessary::Nothing,
-        Node::Leaf {
-            path: Some(path),
-            test,
-        } => necessary_leaf(path, test),
+            .map(|node| below(node, array))
+            .reduce(Necessary::or)
+            .unwrap_or_else(Necessary::nothing),
+        Node::Not(node) => negated(node, array),
+        Node::Constant(true) => Necessary::anything(),
+        Node::Constant(false) => Necessary::nothing(),
+        Node::Leaf { path, test } => match (path, array) {
+            (Some(path), None) => leaf(path, test),
+            (Some(path), Some(array)) => match array.of_elements(path) {
+                Some(path) => leaf_of_element(&path, test),
+                None => Necessary::anything(),
+            },
+            (None, _) => Necessary::anything(),
+        },
     }
 }
 
-fn necessary_leaf(path: &Path, test: &Test) -> Necessary {
-    let values: Vec<Value<'_>> = match test {
+/// Finds what is necessary where a node must not hold.
+fn negated(node: &Node, array: Option<&Path>) -> Necessary {
+    match node {
+        Node::Not(node) => below(node, array),
+        Node::Or(nodes) => nodes
+            .iter()
+            .map(|node| negated(node, array))
+            .reduce(Necessary::and)
+            .unwrap_or_else(Necessary::anything),
+        Node::Leaf {
+            path: Some(path),
+            test,
+        } if array.is_none() => match operations(path, test) {
+            Some(types) => Necessary::operations(types.complement()),
+            None => Necessary::anything(),
+        },
+        Node::And(_) | Node::Constant(_) | Node::Leaf { .. } => Necessary::anything(),
+    }
+}
+
+/// The operation types that a test asks for by name, and nothing else.
+fn operations(path: &Path, test: &Test) -> Option<OperationTypes> {
+    if !path.is(OperationTypes::FIELD) {
+        return None;
+    }
+    let operands = equality(test)?;
+    let names = operands.iter().map(|operand| operand.value().as_str());
+    names
+        .map(|name| name.map(OperationTypes::of))
+        .try_fold(OperationTypes::NONE, |all, one| Some(all.union(one?)))
+}
+
+/// The values one of which must be there.
+fn equality(test: &Test) -> Option<&[Operand]> {
+    match test {
         Test::Compare {
             comparison: Comparison::Equal,
             operand,
-        } => vec![operand.value()],
-        Test::In(membership) if membership.regexes.is_empty() => membership
-            .values
-            .iter()
-            .map(|operand| operand.value())
-            .collect(),
+        } => Some(std::slice::from_ref(operand)),
+        Test::In(membership) if membership.regexes.is_empty() => Some(&membership.values),
+        _ => None,
+    }
+}
+
+fn leaf(path: &Path, test: &Test) -> Necessary {
+    if let Some(types) = operations(path, test) {
+        return match types.is_empty() {
+            true => Necessary::nothing(),
+            false => Necessary::operations(types),
+        };
+    }
+    match test {
+        Test::ElementValue(node) => match path.has_numbers() {
+            true => present(path, Kinds::of([Bracket::Array])),
+            false => of_each_element(path, node),
+        },
+        Test::ElementDocument(node) => {
+            let inside = below(node, Some(path));
+            match inside.is_unconditional() {
+                true => inside.and(present(path, Kinds::of([Bracket::Array]))),
+                false => inside,
+            }
+        }
         Test::Compare { .. }
         | Test::In(_)
         | Test::Exists
@@ -137,87 +298,169 @@ fn necessary_leaf(path: &Path, test: &Test) -> Necessary {
         | Test::Modulo { .. }
         | Test::Bits { .. }
         | Test::Regex(_)
-        | Test::Size(_)
-        | Test::ElementDocument(_)
-        | Test::ElementValue(_) => return Necessary::Scan,
-    };
-    if path.is(OPERATION_TYPE) && values.iter().all(|value| value.as_str().is_some()) {
-        let names = values.iter().filter_map(|value| value.as_str());
-        let types = names.map(OperationTypes::of).reduce(union);
-        return types.map_or(Necessary::Nothing, Necessary::OperationTypes);
-    }
-    match values.len() {
-        0 => Necessary::Nothing,
-        1..=KEYS_MAX => {
-            Necessary::equality(path.clone(), values.into_iter().map(Key::of).collect())
-        }
-        _ => Necessary::Scan,
+        | Test::Size(_) => plain(path, test),
     }
 }
 
-fn union(left: OperationTypes, right: OperationTypes) -> OperationTypes {
-    OperationTypes(left.0 | right.0)
+/// What is asked of a field of an array's elements, all of which are taken for documents or unnamed. What a missing value would meet too is no condition there: an element
+/// that is no document is not visited by the path from outside.
+fn leaf_of_element(path: &Path, test: &Test) -> Necessary {
+    match test {
+        Test::ElementValue(_) | Test::ElementDocument(_) => Necessary::anything(),
+        test if test.matches(None) => Necessary::anything(),
+        test => plain(path, test),
+    }
 }
 
-/// What holds if either holds.
-fn either(left: Necessary, right: Necessary) -> Necessary {
-    match (left, right) {
-        (Necessary::Nothing, other) | (other, Necessary::Nothing) => other,
-        (Necessary::OperationTypes(left), Necessary::OperationTypes(right)) => {
-            Necessary::OperationTypes(union(left, right))
+/// What is asked of the elements themselves: the path visits each of them.
+fn of_each_element(path: &Path, node: &Node) -> Necessary {
+    match node {
+        Node::And(nodes) => nodes
+            .iter()
+            .map(|node| of_each_element(path, node))
+            .reduce(Necessary::and)
+            .unwrap_or_else(Necessary::anything),
+        Node::Leaf { test, .. } if !test.takes_whole_arrays() => plain(path, test),
+        Node::Leaf { .. } | Node::Or(_) | Node::Not(_) | Node::Constant(_) => {
+            present(path, Kinds::of([Bracket::Array]))
         }
-        (
-            Necessary::Equality { path, mut keys },
-            Necessary::Equality {
-                path: other_path,
-                keys: other_keys,
+    }
+}
+
+fn plain(path: &Path, test: &Test) -> Necessary {
+    match test {
+        Test::Compare {
+            comparison,
+            operand,
+        } => compared(path, *comparison, operand),
+        Test::In(_) => match equality(test) {
+            Some([]) => Necessary::nothing(),
+            Some(values) if values.len() <= KEYS_MAX => equal(path, values),
+            Some(_) | None => Necessary::anything(),
+        },
+        Test::Exists => present(path, Kinds::ALL),
+        Test::Type(types) => {
+            let kinds = types.iter().map(Bracket::of);
+            present(path, Kinds::of(kinds))
+        }
+        Test::Modulo { .. } => present(path, Kinds::of([Bracket::Number])),
+        Test::Bits { .. } => present(path, Kinds::of([Bracket::Number, Bracket::Binary])),
+        Test::Regex(_) => present(path, Kinds::of([Bracket::String, Bracket::Regex])),
+        Test::Size(_) | Test::ElementValue(_) | Test::ElementDocument(_) => {
+            present(path, Kinds::of([Bracket::Array]))
+        }
+    }
+}
+
+fn compared(path: &Path, comparison: Comparison, operand: &Operand) -> Necessary {
+    let value = operand.value();
+    let is_nan = Number::of(value).is_some_and(Number::is_nan);
+    match (comparison, Bracket::of(value.kind)) {
+        (Comparison::Equal, _) => equal(path, std::slice::from_ref(operand)),
+        // MinKey and MaxKey bound everything, missing values too.
+        (_, Bracket::MinKey | Bracket::MaxKey) => Necessary::anything(),
+        // What is neither less nor more than it can only be equal.
+        (_, Bracket::Null) => equal(path, std::slice::from_ref(operand)),
+        (_, Bracket::Number) if is_nan => equal(path, std::slice::from_ref(operand)),
+        // Two values of an event are never compared with each other where that could lead deep.
+        (_, bracket @ (Bracket::Object | Bracket::Array | Bracket::ScopedCode)) => {
+            present(path, Kinds::of([bracket]))
+        }
+        (_, _) => Necessary::condition(Condition::Range {
+            path: path.clone(),
+            range: Range::of(comparison, operand),
+        }),
+    }
+}
+
+fn equal(path: &Path, operands: &[Operand]) -> Necessary {
+    let mut keys: Vec<Key> = operands
+        .iter()
+        .map(|operand| Key::of(operand.value()))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Necessary::condition(Condition::Equality {
+        path: path.clone(),
+        keys,
+    })
+}
+
+fn present(path: &Path, kinds: Kinds) -> Necessary {
+    Necessary::condition(Condition::Present {
+        path: path.clone(),
+        kinds,
+    })
+}
+
+impl Range {
+    fn of(comparison: Comparison, operand: &Operand) -> Self {
+        let bracket = Bracket::of(operand.value().kind);
+        let bound = |is_inclusive| {
+            Some(Bound {
+                operand: operand.clone(),
+                is_inclusive,
+            })
+        };
+        let (lower, upper) = match comparison {
+            Comparison::Greater => (bound(false), None),
+            Comparison::GreaterOrEqual => (bound(true), None),
+            Comparison::Less => (None, bound(false)),
+            Comparison::LessOrEqual => (None, bound(true)),
+            Comparison::Equal => (bound(true), bound(true)),
+        };
+        Self {
+            bracket,
+            lower,
+            upper,
+        }
+    }
+
+    /// `None` where the two are of different brackets.
+    fn intersection(&self, other: &Self) -> Option<Self> {
+        let lower = self.lower_order(other);
+        let upper = self.upper_order(other);
+        (self.bracket == other.bracket).then(|| Self {
+            bracket: self.bracket,
+            lower: match lower {
+                Ordering::Less => other.lower.clone(),
+                Ordering::Equal | Ordering::Greater => self.lower.clone(),
             },
-        ) if path == other_path && keys.len() + other_keys.len() <= KEYS_MAX => {
-            keys.extend(other_keys);
-            Necessary::equality(path, keys)
+            upper: match upper {
+                Ordering::Greater => other.upper.clone(),
+                Ordering::Equal | Ordering::Less => self.upper.clone(),
+            },
+        })
+    }
+
+    /// Orders lower bounds: the more, the fewer values pass.
+    pub(crate) fn lower_order(&self, other: &Self) -> Ordering {
+        match (&self.lower, &other.lower) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Less,
+            (Some(_), None) => Ordering::Greater,
+            (Some(left), Some(right)) => {
+                order::compare(left.operand.value(), right.operand.value())
+                    .then(right.is_inclusive.cmp(&left.is_inclusive))
+            }
         }
-        _ => Necessary::Scan,
+    }
+
+    /// Orders upper bounds: the less, the fewer values pass.
+    pub(crate) fn upper_order(&self, other: &Self) -> Ordering {
+        match (&self.upper, &other.upper) {
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(left), Some(right)) => {
+                order::compare(left.operand.value(), right.operand.value())
+                    .then(left.is_inclusive.cmp(&right.is_inclusive))
+            }
+        }
     }
 }
 
-impl Necessary {
-    fn equality(path: Path, mut keys: Vec<Key>) -> Self {
-        keys.sort_unstable();
-        keys.dedup();
-        Self::Equality { path, keys }
-    }
-
-    /// The less, the fewer events pass it, as far as can be known beforehand.
-    pub fn cost(&self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Equality { keys, .. } => keys.len(),
-            Self::OperationTypes(_) => usize::MAX - 1,
-            Self::Scan => usize::MAX,
-        }
-    }
-}
-
-const OPERATION_TYPE: &str = "operationType";
-/// Source: MongoDB manual, "Change Events"; all up to 8.0.
-const OPERATION_TYPES: [&str; 16] = [
-    "insert",
-    "update",
-    "replace",
-    "delete",
-    "drop",
-    "rename",
-    "dropDatabase",
-    "invalidate",
-    "create",
-    "createIndexes",
-    "dropIndexes",
-    "modify",
-    "shardCollection",
-    "reshardCollection",
-    "refineCollectionShardKey",
-    "endOfTransaction",
-];
 /// A list longer than this is not worth its entries in an index.
 const KEYS_MAX: usize = 1_000;
-const _: () = assert!(OperationTypes::PLACES <= u32::BITS as usize);
+/// More ways to match are not looked up one by one.
+const CLAUSES_MAX: usize = 32;

@@ -22,7 +22,9 @@ struct Place<'p> {
 
 /// Counts what a filter is made of.
 pub(crate) struct Parser {
-    nodes_left: usize,
+    conditions_left: usize,
+    items_left: usize,
+    regexes_left: usize,
 }
 
 type Parsed<T> = Result<T, Unsupported>;
@@ -33,7 +35,9 @@ pub(crate) fn parse(filter: &[u8]) -> Parsed<Node> {
         return Err(refuse("a filter of this size", ""));
     }
     let mut parser = Parser {
-        nodes_left: NODES_MAX,
+        conditions_left: CONDITIONS_MAX,
+        items_left: ITEMS_MAX,
+        regexes_left: REGEXES_MAX,
     };
     parser.filter(Doc::new(filter), DEPTH_MAX)
 }
@@ -50,8 +54,8 @@ impl Parser {
                 b"$or" => nodes.push(Node::Or(self.filters(name, value, depth)?)),
                 b"$nor" => {
                     let clauses = self.filters(name, value, depth)?;
-                    // With two and more the server refuses some change streams (measured on 6.0.5: those on
-                    // `fullDocument`), so it is left to judge them.
+                    // With two and more the server refuses the change stream, whatever they ask for but `clusterTime`
+                    // (measured on 6.0.5): what is no stream there is none here.
                     if clauses.len() > 1 {
                         return Err(refuse("$nor with more than one clause", ""));
                     }
@@ -61,6 +65,9 @@ impl Parser {
                 _ if name.starts_with(b"$") => return Err(refuse_name(name, None)),
                 _ => {
                     let path = Path::parse(name).ok_or_else(|| refuse_name(name, None))?;
+                    if HIDDEN.iter().any(|name| path.begins_with(name)) {
+                        return Err(refuse_name(name, None));
+                    }
                     let place = Place {
                         path: Some(&path),
                         depth,
@@ -99,7 +106,7 @@ impl Parser {
         match operators(value) {
             Some(operators) => self.operators(place, operators, nodes),
             None if value.kind == ElementType::RegularExpression => {
-                nodes.push(place.leaf(Test::Regex(place.regex(value)?)));
+                nodes.push(place.leaf(Test::Regex(self.regex(place.regex(value)?)?)));
                 Ok(())
             }
             None => {
@@ -130,9 +137,6 @@ impl Parser {
         siblings: Doc<'_>,
     ) -> Parsed<Node> {
         let refused = || refuse_name(name, place.path);
-        if place.is_rewritten() && !EXACT_WHEN_REWRITTEN.contains(&name) {
-            return Err(refused());
-        }
         let test = match name {
             b"$eq" => place.comparison(Comparison::Equal, operand)?,
             b"$ne" => {
@@ -163,7 +167,10 @@ impl Parser {
             b"$bitsAllClear" => bits(Expects::AllClear, operand).ok_or_else(refused)?,
             b"$bitsAnySet" => bits(Expects::AnySet, operand).ok_or_else(refused)?,
             b"$bitsAnyClear" => bits(Expects::AnyClear, operand).ok_or_else(refused)?,
-            b"$regex" => Test::Regex(place.regex_operator(operand, siblings.get(b"$options"))?),
+            b"$regex" => {
+                let regex = place.regex_operator(operand, siblings.get(b"$options"))?;
+                Test::Regex(self.regex(regex)?)
+            }
             b"$options" if siblings.get(b"$regex").is_some() => return Ok(Node::Constant(true)),
             b"$not" => return self.negation(place, operand),
             b"$all" => return self.all(place, operand),
@@ -175,7 +182,8 @@ impl Parser {
 
     fn negation(&mut self, place: Place<'_>, operand: Value<'_>) -> Parsed<Node> {
         if operand.kind == ElementType::RegularExpression {
-            return Ok(not(place.leaf(Test::Regex(place.regex(operand)?))));
+            let regex = self.regex(place.regex(operand)?)?;
+            return Ok(not(place.leaf(Test::Regex(regex))));
         }
         let operators = operators(operand).ok_or_else(|| refuse_name(b"$not", place.path))?;
         let mut nodes = Vec::new();
@@ -188,9 +196,9 @@ impl Parser {
         let refused = || refuse_name(name, place.path);
         let (mut values, mut regexes, mut has_null) = (Vec::new(), Vec::new(), false);
         for (_, value) in array(operand).ok_or_else(refused)?.elements() {
-            self.count(name)?;
+            count(&mut self.items_left, "so many values", name)?;
             if value.kind == ElementType::RegularExpression {
-                regexes.push(place.regex(value)?);
+                regexes.push(self.regex(place.regex(value)?)?);
             } else {
                 has_null |= value.kind == ElementType::Null;
                 values.push(place.operand(value)?);
@@ -216,7 +224,9 @@ impl Parser {
             let element_match =
                 operators(value).map(|doc| (doc.elements().count(), doc.get(b"$elemMatch")));
             nodes.push(match (value.kind, element_match) {
-                (ElementType::RegularExpression, _) => place.leaf(Test::Regex(place.regex(value)?)),
+                (ElementType::RegularExpression, _) => {
+                    place.leaf(Test::Regex(self.regex(place.regex(value)?)?))
+                }
                 (_, None) => place.leaf(place.comparison(Comparison::Equal, value)?),
                 (_, Some((1, Some(operand)))) => place.leaf(self.element_match(place, operand)?),
                 (_, Some(_)) => return Err(refused()),
@@ -257,12 +267,20 @@ impl Parser {
     }
 
     fn count(&mut self, name: &[u8]) -> Parsed<()> {
-        self.nodes_left = self
-            .nodes_left
-            .checked_sub(1)
-            .ok_or_else(|| refuse("so many conditions", String::from_utf8_lossy(name)))?;
-        Ok(())
+        count(&mut self.conditions_left, "so many conditions", name)
     }
+
+    /// Counts a regular expression of a place.
+    fn regex(&mut self, regex: Regex) -> Parsed<Regex> {
+        count(&mut self.regexes_left, "so many regular expressions", b"")?;
+        Ok(regex)
+    }
+}
+
+fn count(left: &mut usize, what: &str, name: &[u8]) -> Parsed<()> {
+    let less = left.checked_sub(1);
+    *left = less.ok_or_else(|| refuse(what, String::from_utf8_lossy(name)))?;
+    Ok(())
 }
 
 impl Place<'_> {
@@ -282,8 +300,8 @@ impl Place<'_> {
 
     /// Says whether the server rewrites conditions here for the oplog, in a change stream.
     ///
-    /// Measured on 6.0.5: it then refuses texts with NUL, makes other regular expressions, and loses updates where `updateDescription` is compared with
-    /// MinKey or MaxKey; so only few operators are compiled there.
+    /// Measured on 6.0.5: it then refuses texts with NUL, loses updates where `updateDescription` is compared with MinKey or
+    /// MaxKey, and drops where a regular expression that the empty text matches is negated.
     fn is_rewritten(self) -> bool {
         let begins = |path: &Path| REWRITTEN.iter().any(|name| path.begins_with(name));
         self.path.is_some_and(begins)
@@ -316,6 +334,10 @@ impl Place<'_> {
     fn ranged(self, comparison: Comparison, value: Value<'_>) -> Parsed<Test> {
         reject_regex(value)
             .ok_or_else(|| refuse_in("an order of regular expressions", self.path))?;
+        let is_end = matches!(value.kind, ElementType::MinKey | ElementType::MaxKey);
+        if is_end && self.is_rewritten() {
+            return Err(refuse_in("an order against MinKey or MaxKey", self.path));
+        }
         self.comparison(comparison, value)
     }
 
@@ -340,10 +362,15 @@ impl Place<'_> {
     }
 
     fn pattern(self, pattern: &[u8], options: &[u8]) -> Parsed<Regex> {
-        if self.is_rewritten() {
-            return Err(refuse_in("a regular expression", self.path));
+        let regex = Regex::new(pattern, options).map_err(|what| refuse_in(&what, self.path))?;
+        if self.is_rewritten() && pattern.contains(&0) {
+            return Err(refuse_in("a text with NUL", self.path));
         }
-        Regex::new(pattern, options).map_err(|what| refuse_in(&what, self.path))
+        if self.is_rewritten() && regex.finds(b"") {
+            let what = "a regular expression that the empty text matches";
+            return Err(refuse_in(what, self.path));
+        }
+        Ok(regex)
     }
 }
 
@@ -490,9 +517,7 @@ fn refuse_name(name: &[u8], path: Option<&Path>) -> Unsupported {
     refuse_in(&String::from_utf8_lossy(name), path)
 }
 
-/// Operators that mean the same where the server rewrites them for the oplog (measured on 6.0.5). Of the others each showed a
-/// quirk in some thousands of filters, or may have one that was not found: `Unsupported` costs a cursor, a wrong answer trust.
-const EXACT_WHEN_REWRITTEN: [&[u8]; 6] = [b"$eq", b"$ne", b"$in", b"$nin", b"$exists", b"$not"];
+/// What a change event has outside its documents.
 const REWRITTEN: [&str; 6] = [
     "clusterTime",
     "documentKey",
@@ -501,6 +526,10 @@ const REWRITTEN: [&str; 6] = [
     "to",
     "updateDescription",
 ];
+
+/// What an oplog entry has and an event has not. A change stream asks the entry, so that events are hidden that have no such
+/// field (measured on 6.0.5).
+const HIDDEN: [&str; 2] = ["lsid", "txnNumber"];
 
 const TYPE_ALIASES: [(ElementType, &str); 21] = [
     (ElementType::Double, "double"),
@@ -531,5 +560,9 @@ const DEPTH_MAX: usize = 50;
 /// The server allows 180 or so levels of a document.
 const OPERAND_DEPTH_MAX: usize = 100;
 const FILTER_BYTES_MAX: usize = 4 << 20;
-/// Conditions and list items of a filter.
-const NODES_MAX: usize = 200_000;
+/// Each is asked of an event of up to 16 MB.
+const CONDITIONS_MAX: usize = 2_000;
+/// Values in lists, which are searched by halves.
+const ITEMS_MAX: usize = 200_000;
+/// Each may take `COMPILED_BYTES_MAX`, and is asked one after the other.
+const REGEXES_MAX: usize = 100;

@@ -11,11 +11,12 @@ type Translated<T> = Result<T, String>;
 /// Names the construct that is not known to mean the same.
 pub(super) fn translate(pattern: &[u8], options: &[u8]) -> Translated<String> {
     let pattern = std::str::from_utf8(pattern).map_err(|_| unsure("no UTF-8"))?;
-    let (mut ignores_case, mut dot_is_all) = (false, false);
+    let (mut ignores_case, mut dot_is_all, mut is_multiline) = (false, false, false);
     for option in options {
         match option {
             b'i' => ignores_case = true,
             b's' => dot_is_all = true,
+            b'm' => is_multiline = true,
             other => return Err(unsure(format_args!("the option {}", char::from(*other)))),
         }
     }
@@ -28,6 +29,7 @@ pub(super) fn translate(pattern: &[u8], options: &[u8]) -> Translated<String> {
         out: String::from(if ignores_case { "(?i)" } else { "" }),
         ignores_case,
         dot_is_all,
+        is_multiline,
         groups: 0,
         has_unbounded: false,
         ways: 1,
@@ -41,6 +43,7 @@ struct Translator<'p> {
     out: String,
     ignores_case: bool,
     dot_is_all: bool,
+    is_multiline: bool,
     /// How many groups are open.
     groups: usize,
     /// Whether a quantifier without an end was seen. PCRE gets through one of them with any text.
@@ -78,7 +81,7 @@ impl Translator<'_> {
 
     fn atom(&mut self, character: char) -> Translated<Atom> {
         match character {
-            '^' => return Ok(self.write("\\A", Atom::Nothing)),
+            '^' => return self.begin(),
             '$' => return self.end(),
             '|' => {
                 if self.groups > 0 {
@@ -102,8 +105,25 @@ impl Translator<'_> {
         Ok(Atom::Character)
     }
 
+    /// In many lines `^` also holds behind a line break, but for PCRE not at the very end: so something must follow.
+    fn begin(&mut self) -> Translated<Atom> {
+        if !self.is_multiline {
+            return Ok(self.write("\\A", Atom::Nothing));
+        }
+        let mut ahead = self.rest.clone();
+        let is_followed = ahead.next().is_some_and(char::is_alphanumeric);
+        match (is_followed, ahead.next()) {
+            (true, None) => Ok(self.write("(?m:^)", Atom::Nothing)),
+            (true, Some(next)) if !"*?{".contains(next) => Ok(self.write("(?m:^)", Atom::Nothing)),
+            _ => Err(unsure("^ of many lines before what may be empty")),
+        }
+    }
+
     /// `$` also holds before a last line break. As the last of an alternative it may take that in.
     fn end(&mut self) -> Translated<Atom> {
+        if self.is_multiline {
+            return Ok(self.write("(?m:$)", Atom::Nothing));
+        }
         match self.rest.peek() {
             None | Some('|') if self.groups == 0 => Ok(self.write("\\n?\\z", Atom::Nothing)),
             _ => Err(unsure("$ in the middle")),

@@ -13,6 +13,8 @@ pub(super) struct Generator {
     random: StdRng,
     /// What paths begin with.
     roots: &'static [&'static str],
+    /// Values that change events have outside their documents.
+    seen: Vec<Bson>,
 }
 
 impl Generator {
@@ -20,6 +22,19 @@ impl Generator {
         Self {
             random: StdRng::seed_from_u64(seed),
             roots: FIELDS,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Takes operands for [`Generator::event_filter`] from events: times, keys, namespaces, changes.
+    pub(super) fn see(&mut self, event: &Document) {
+        for name in EVENT_FIELDS.iter().filter(|name| !name.starts_with("full")) {
+            let found = name
+                .split('.')
+                .try_fold(Bson::Document(event.clone()), |at, segment| {
+                    at.as_document()?.get(segment).cloned()
+                });
+            self.seen.extend(found.filter(|value| !has_regex(value)));
         }
     }
 
@@ -54,7 +69,7 @@ impl Generator {
         for _ in 0..self.pick(&[1, 1, 1, 2, 2, 3]) {
             if depth > 0 && self.one_in(5) {
                 let operator = self.pick(&["$and", "$or", "$or", "$nor"]);
-                let most = if operator == "$nor" && !self.one_in(8) {
+                let most = if operator == "$nor" && !self.one_in(16) {
                     1
                 } else {
                     3
@@ -65,13 +80,7 @@ impl Generator {
                     .collect();
                 filter.insert(operator, clauses);
             } else {
-                let path = self.path();
-                let is_outside = self.roots == EVENT_FIELDS && !path.starts_with("fullDocument");
-                let condition = match is_outside && !self.one_in(8) {
-                    true => self.plain_condition(depth),
-                    false => self.condition(depth),
-                };
-                filter.insert(path, condition);
+                filter.insert(self.path(), self.condition(depth));
             }
         }
         if self.one_in(40) {
@@ -97,29 +106,6 @@ impl Generator {
         filter
     }
 
-    /// A condition of the operators that are compiled for what an event has outside its documents.
-    fn plain_condition(&mut self, depth: usize) -> Bson {
-        let operand = self.operand();
-        match self.random.random_range(0..8) {
-            0..=2 => operand,
-            3 => doc! { "$eq": operand }.into(),
-            4 => doc! { "$ne": operand }.into(),
-            5 => {
-                let values: Vec<Bson> = (0..self.pick(&[0, 1, 2, 3]))
-                    .map(|_| self.operand())
-                    .collect();
-                doc! { self.pick(&["$in", "$nin"]): values }.into()
-            }
-            6 if depth > 0 => match self.plain_condition(depth - 1) {
-                Bson::Document(inner) if inner.keys().any(|name| name.starts_with('$')) => {
-                    doc! { "$not": inner }.into()
-                }
-                other => other,
-            },
-            _ => doc! { "$exists": self.one_in(2) }.into(),
-        }
-    }
-
     /// What a change event has outside its documents.
     fn event_operand(&mut self) -> Bson {
         let documents = [
@@ -130,7 +116,11 @@ impl Generator {
         let texts = [
             "insert", "update", "replace", "delete", "drop", "rename", "data", "moved", "a", "b",
         ];
-        match self.random.random_range(0..5) {
+        match self.random.random_range(0..8) {
+            5.. if !self.seen.is_empty() => {
+                let place = self.random.random_range(0..self.seen.len());
+                self.seen[place].clone()
+            }
             0 => Bson::Document(self.pick(&documents)),
             1 => Bson::Int32(self.random.random_range(0..40)),
             2 => Bson::Null,
@@ -527,9 +517,10 @@ impl Generator {
     fn regex(&mut self) -> Regex {
         let pattern = self.pick(&[
             "a", "^a", "b$", "^a.b", "^$", "a|^b", "[a-c]b", "^[^a]", "k", "s", "\\d", "^\\w+$",
-            "^.$", "(?:a)b?", "é", "\\s", "^\\S", "x+b", "\\.", "^(a|b)",
+            "^.$", "(?:a)b?", "é", "\\s", "^\\S", "x+b", "\\.", "^(a|b)", "a$", "^b", "^in",
+            "data",
         ]);
-        let options = self.pick(&["", "", "", "i", "s", "is"]);
+        let options = self.pick(&["", "", "", "i", "s", "is", "m"]);
         Regex {
             pattern: bson::raw::CString::try_from(pattern).expect("no NUL"),
             options: bson::raw::CString::try_from(options).expect("no NUL"),
@@ -542,6 +533,16 @@ impl Generator {
 
     fn one_in(&mut self, times: u32) -> bool {
         self.random.random_ratio(1, times)
+    }
+}
+
+/// A regular expression as an operand asks for something else than itself.
+fn has_regex(value: &Bson) -> bool {
+    match value {
+        Bson::RegularExpression(_) => true,
+        Bson::Array(values) => values.iter().any(has_regex),
+        Bson::Document(document) => document.values().any(has_regex),
+        _ => false,
     }
 }
 
@@ -589,6 +590,9 @@ const EVENT_FIELDS: &[&str] = &[
     "updateDescription.updatedFields.b.a",
     "updateDescription.removedFields",
     "updateDescription.truncatedArrays",
+    "updateDescription.updatedFields.list",
+    "updateDescription.truncatedArrays.field",
+    "clusterTime",
     "wallTime",
     "fullDocumentBeforeChange",
     "a",

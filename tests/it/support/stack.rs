@@ -188,4 +188,4 @@ pub(crate) const ADMIN: &str = "admin:secret";
 pub(crate) const DATABASE: &str = "restheart";
 /// The password of [`ADMIN`] at bcrypt's lowest cost: what is tested is whether it is right, not how long it takes.
 const ADMIN_HASH: &str = "$2b$04$t72vi1XkDdAKopbiun1Yw.dx60P2RyIjOMN7EsGcImFJIvMMfhAPS";
-const METRIC_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const METRIC_WAIT: Duration = Duration::from_secs(10);
