@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mongodb::options::WriteConcern;
@@ -115,10 +115,8 @@ async fn once(bench: &Bench, kind: Kind, sidestream: Sidestream) -> Outcome<(Sid
         let (sidestream, sent_away) = tokio::join!(again, crowd.storm(&target, CLIENTS, PATIENCE));
         let (sidestream, sent_away) = (sidestream?, sent_away?);
         let cpu = if sidestream.pid == known { cpu } else { 0.0 };
-        let until = std::time::Instant::now() + PATIENCE;
-        while crowd.members.iter().any(|member| member.events() == 0)
-            && std::time::Instant::now() < until
-        {
+        let until = Instant::now() + PATIENCE;
+        while crowd.members.iter().any(|member| member.events() == 0) && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         stop.store(true, Ordering::Relaxed);

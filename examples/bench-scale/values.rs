@@ -1,5 +1,7 @@
 //! Many values: what they cost MongoDB, and what they cost the one who waits.
 
+use std::time::Instant;
+
 use mongodb::options::WriteConcern;
 
 use crate::{
@@ -7,6 +9,7 @@ use crate::{
     support::{
         Outcome,
         connect::Target,
+        crowd::Crowd,
         figures::{Spread, median},
         judge::Faults,
         process::{cpu_of, open_files_max},
@@ -26,7 +29,7 @@ pub(crate) async fn cursors(bench: &Bench) -> Outcome<()> {
         .writer(DATABASE, OURS, WriteConcern::majority())
         .with_values("k", count);
     let mut crowd = bench.crowd(&writer);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     open(&mut crowd, &sidestream, count, count).await?;
     let took = begun.elapsed().as_secs_f64();
     // They live: some are spoken to.
@@ -194,7 +197,7 @@ fn added(arrivals: &[(u32, u32)], order: &Order, first: u32) -> Spread {
 }
 
 async fn open(
-    crowd: &mut crate::support::crowd::Crowd,
+    crowd: &mut Crowd,
     sidestream: &Sidestream,
     count: usize,
     values: usize,

@@ -107,6 +107,7 @@ pub(crate) struct Watch {
     cpu: f64,
     peak: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
+    sampler: std::thread::Thread,
 }
 
 /// What a process took meanwhile.
@@ -125,10 +126,10 @@ impl Watch {
             Arc::new(AtomicBool::new(false)),
         );
         let (noted, told) = (Arc::clone(&peak), Arc::clone(&over));
-        std::thread::spawn(move || {
+        let sampler = std::thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {
                 noted.fetch_max(rss(pid), Ordering::Relaxed);
-                std::thread::sleep(SAMPLE);
+                std::thread::park_timeout(SAMPLE);
             }
         });
         Self {
@@ -136,6 +137,7 @@ impl Watch {
             cpu: cpu_of(pid),
             peak,
             over,
+            sampler: sampler.thread().clone(),
         }
     }
 
@@ -151,6 +153,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
+        self.sampler.unpark();
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use memchr::memmem::Finder;
@@ -54,9 +54,9 @@ async fn once(transport: Transport) -> Outcome<(Faults, Faults)> {
     let target = Target::parse(&format!("http://{address}/stub"), transport)?;
     crowd.open(&target, CLIENTS, |_| None).await?;
     // The stub closes when it has sent all.
-    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(60);
     while crowd.ends().len() < CLIENTS {
-        if std::time::Instant::now() > until {
+        if Instant::now() > until {
             return Err("the stub has not come to its end".into());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -87,7 +87,7 @@ async fn once(transport: Transport) -> Outcome<(Faults, Faults)> {
 fn faulty(run: String, transport: Transport) -> Outcome<(SocketAddr, Receiver<Faults>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let (tell, made) = channel();
+    let (tell, made) = sync_channel(CLIENTS);
     std::thread::spawn(move || {
         for (client, socket) in listener.incoming().take(CLIENTS).enumerate() {
             let (run, tell) = (run.clone(), tell.clone());
