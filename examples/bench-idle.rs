@@ -7,11 +7,10 @@
 //! are not in it. The fan-out runs on one thread, interleaved with a loop that writes the same frames to the same number
 //! of sockets, and is told as a ratio to it.
 
-#[path = "bench-support/stack.rs"]
-mod stack;
+#[path = "bench-support/support.rs"]
+mod support;
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr},
     process::Stdio,
     sync::{
@@ -37,7 +36,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use stack::{COLLECTION, Mongod, Outcome, Sidestream, open_websocket};
+use support::{
+    Outcome,
+    process::{self, cpu_of, pss},
+    stack::{COLLECTION, Mongod, Sidestream, open_websocket},
+};
 
 fn main() -> Outcome<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -65,7 +68,7 @@ async fn measure(sessions: usize) -> Outcome<()> {
     println!(
         "sidestream {} bench-idle: {sessions} sessions idle, {FAN_OUT} in the fan-out; {}; {}",
         env!("CARGO_PKG_VERSION"),
-        stack::processor(),
+        process::processor(),
         mongod.title
     );
     println!("\n| idle on | future, B | KiB per session | after one 100 KiB frame to all |");
@@ -104,16 +107,16 @@ async fn real(mongod: &Mongod, count: usize) -> Outcome<()> {
     let (mut first, _) = open_websocket(sidestream.address).await?;
     write(128).await?;
     first.read_u8().await?;
-    let before = memory(sidestream.pid)?;
+    let before = pss(sidestream.pid)?;
     let mut crowd = Crowd::of_sessions(sidestream.address, count).await?;
     let connected = Instant::now();
     crowd.received(0).await?;
     let connects_per_second = count as f64 / connected.elapsed().as_secs_f64();
-    let idle = memory(sidestream.pid)?;
+    let idle = pss(sidestream.pid)?;
     write(100 * 1024).await?;
     crowd.received(count as u64 * 100 * 1024).await?;
     crowd.settled().await?;
-    let after = memory(sidestream.pid)?;
+    let after = pss(sidestream.pid)?;
     let each = |now: u64| now.saturating_sub(before) as f64 / count as f64;
     println!(
         "| the real binary, WebSocket ({before} KiB before, {connects_per_second:.0} connects/s) | | {:.2} | {:.2} |",
@@ -147,11 +150,11 @@ impl Kind {
 
 async fn idle(kind: Kind, count: usize) -> Outcome<()> {
     let tasks = Tasks::new();
-    let before = memory(std::process::id())?;
+    let before = pss(std::process::id())?;
     let mut crowd = Crowd::gather(count).await?;
     let (outboxes, future_bytes) = serve(kind, &mut crowd, &tasks);
     tasks.spawn("marker", async {}).await?;
-    let idle = memory(std::process::id())?;
+    let idle = pss(std::process::id())?;
     let frame = Bytes::from(vec![b'x'; 100 * 1024]);
     for outbox in &outboxes {
         outbox.try_send(frame.clone())?;
@@ -159,7 +162,7 @@ async fn idle(kind: Kind, count: usize) -> Outcome<()> {
     }
     drop(frame);
     crowd.settled().await?;
-    let after = memory(std::process::id())?;
+    let after = pss(std::process::id())?;
     let each = |now: u64| now.saturating_sub(before) as f64 / count as f64;
     println!(
         "| {kind:?} | {future_bytes} | {:.2} | {:.2} |",
@@ -181,7 +184,7 @@ async fn fan_out(name: &str, burst: usize) -> Outcome<()> {
     let bare = std::mem::take(&mut bare_crowd.sockets);
     let (mut bare_cost, mut cost) = (Cost::default(), Cost::default());
     for round in 0..ROUNDS {
-        let begun = Cost::now()?;
+        let begun = Cost::now();
         for _ in 0..EVENTS / burst {
             for socket in &bare {
                 for _ in 0..burst {
@@ -191,9 +194,9 @@ async fn fan_out(name: &str, burst: usize) -> Outcome<()> {
         }
         let bytes = ((round + 1) * EVENTS * FAN_OUT * frame.len()) as u64;
         bare_crowd.received(bytes).await?;
-        bare_cost.add(begun)?;
+        bare_cost.add(begun);
 
-        let begun = Cost::now()?;
+        let begun = Cost::now();
         for _ in 0..EVENTS / burst {
             for outbox in &outboxes {
                 for _ in 0..burst {
@@ -204,7 +207,7 @@ async fn fan_out(name: &str, burst: usize) -> Outcome<()> {
             tasks.spawn("marker", async {}).await?;
         }
         crowd.received(bytes).await?;
-        cost.add(begun)?;
+        cost.add(begun);
     }
     let writes = (ROUNDS * EVENTS * FAN_OUT) as f64;
     println!(
@@ -413,37 +416,14 @@ struct Cost {
 }
 
 impl Cost {
-    fn now() -> Outcome<(Instant, f64)> {
-        Ok((Instant::now(), cpu_seconds()?))
+    fn now() -> (Instant, f64) {
+        (Instant::now(), cpu_of(std::process::id()))
     }
 
-    fn add(&mut self, (begun, cpu): (Instant, f64)) -> Outcome<()> {
+    fn add(&mut self, (begun, cpu): (Instant, f64)) {
         self.wall += begun.elapsed().as_secs_f64();
-        self.cpu += cpu_seconds()? - cpu;
-        Ok(())
+        self.cpu += cpu_of(std::process::id()) - cpu;
     }
-}
-
-/// CPU time of this process so far: utime and stime, in ticks of 10 ms.
-fn cpu_seconds() -> Outcome<f64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<_> = stat
-        .rsplit_once(')')
-        .ok_or("no name in stat")?
-        .1
-        .split(' ')
-        .collect();
-    Ok((fields[12].parse::<f64>()? + fields[13].parse::<f64>()?) / 100.0)
-}
-
-/// A process's proportional set size, in KiB.
-fn memory(pid: u32) -> Outcome<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let pss = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .ok_or("no Pss")?;
-    Ok(pss.trim().trim_end_matches(" kB").parse()?)
 }
 
 const FAN_OUT: usize = 1_000;

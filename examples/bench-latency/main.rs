@@ -9,45 +9,37 @@
 //! watches it too. Added latency is arrival at a client less arrival at the raw cursor. Each client must get each event
 //! once and in order.
 
-#[path = "../bench-support/stack.rs"]
-mod stack;
+#[path = "../bench-support/support.rs"]
+mod support;
 
-mod clients;
-mod figures;
-mod floor;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Command, Stdio},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
+use memchr::memmem::Finder;
+use mongodb::{Client, options::WriteConcern};
+use tokio::runtime::Handle;
+
+use support::{
+    Epoch, Outcome,
+    connect::Target,
+    crowd::{Arrival, Crowd, Setting},
+    figures::{Spread, median},
+    floor::{self, Floor},
+    judge::{Faults, Judge, Share},
+    process::{self, cpu_of},
+    raw::{Order, RawCursor, Source},
+    single,
+    stack::{COLLECTION, Mongod, Sidestream},
+    thread,
+    writers::Writer,
 };
-
-use bson::{Document, RawDocumentBuf, doc};
-use futures_util::StreamExt;
-use mongodb::{
-    Client, Collection,
-    options::{FullDocumentType, InsertOneOptions, WriteConcern},
-};
-use tokio::{
-    runtime::{Builder, Handle, Runtime},
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval},
-};
-
-use clients::{Clients, Faults};
-use figures::{Figures, cpu_of, median};
-use stack::{Ended, Mongod, Outcome, Sidestream};
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = single()?;
-    if let [role, uri, database, collection] = &*arguments
-        && role == "floor"
+    if let [role, uri, database, collection, at_once] = &*arguments
+        && role == floor::ROLE
     {
-        return runtime.block_on(floor::serve(uri, database, collection));
+        return runtime.block_on(floor::serve(uri, database, collection, at_once.parse()?));
     }
     let numbers: Vec<usize> = arguments
         .iter()
@@ -63,28 +55,16 @@ fn main() -> Outcome<()> {
     runtime.block_on(measure(rounds, seconds, &counts))
 }
 
-fn single() -> Outcome<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
-}
-
-/// A thread that does nothing but what is spawned on it.
-fn thread() -> Outcome<Handle> {
-    let runtime = single()?;
-    let handle = runtime.handle().clone();
-    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-    Ok(handle)
-}
-
 async fn measure(rounds: usize, seconds: usize, counts: &[usize]) -> Outcome<()> {
     let mongod = Mongod::start().await?;
     let mongo = Client::with_uri_str(&mongod.uri).await?;
     let sidestream = Sidestream::start(&mongo, &mongod.uri, DATABASE).await?;
-    let (_floor, floor_pid, floor_address) = start_floor(&mongod.uri)?;
-    let (reader, raw) = (thread()?, thread()?);
+    let floor = Floor::start(&mongod.uri, DATABASE, FLOOR, 1)?;
+    let (reader, raw, epoch) = (thread()?, thread()?, Epoch::now());
     println!(
         "sidestream {} bench-latency: {rounds} rounds of {seconds} s, {PAD_BYTES} B padding, majority; {}; {}",
         env!("CARGO_PKG_VERSION"),
-        stack::processor(),
+        process::processor(),
         mongod.title,
     );
     println!("\nAdded over a raw cursor, ms; medians over the rounds.\n");
@@ -94,23 +74,41 @@ async fn measure(rounds: usize, seconds: usize, counts: &[usize]) -> Outcome<()>
     println!("|---|---|---|---|---|---|---|---|---|");
     for &count in counts {
         let mut servers = Vec::new();
-        for (name, address, pid, collection) in [
-            ("floor", floor_address, floor_pid, FLOOR),
+        for (name, address, pid, collection, path) in [
+            ("floor", floor.address, floor.pid, FLOOR, "/"),
             (
                 "sidestream",
                 sidestream.address,
                 sidestream.pid,
-                stack::COLLECTION,
+                COLLECTION,
+                STREAM,
             ),
         ] {
+            let documents = mongo.database(DATABASE).collection(collection);
+            let writer =
+                Writer::new(documents, WriteConcern::majority(), epoch).with_pad(PAD_BYTES);
+            let mut crowd = Crowd::new(Setting {
+                epoch,
+                marker: Arc::new(Finder::new(&writer.marker()).into_owned()),
+                readers: vec![reader.clone()],
+                at_once: AT_ONCE,
+            });
+            crowd
+                .open(&Target::of(address, path), count, |_| None)
+                .await?;
             servers.push(Server {
                 name,
                 pid,
-                clients: Clients::open(&reader, address, count).await?,
-                collection: mongo.database(DATABASE).collection(collection),
-                written: 0,
+                crowd,
+                judges: (0..count).map(|_| Judge::new(Share::ALL, 0)).collect(),
+                source: Source {
+                    uri: mongod.uri.clone(),
+                    database: DATABASE.to_owned(),
+                    collection: collection.to_owned(),
+                    run: writer.run.clone(),
+                },
+                writer,
                 rounds: Vec::new(),
-                faults: Faults::default(),
             });
         }
         let pace = Pace::of(count, seconds);
@@ -119,7 +117,7 @@ async fn measure(rounds: usize, seconds: usize, counts: &[usize]) -> Outcome<()>
             // Now the one first, now the other.
             let first = round % 2;
             for which in [first, 1 - first] {
-                let figures = servers[which].round(&pace, &raw, &mongod.uri).await?;
+                let figures = servers[which].round(&pace, &raw, epoch).await?;
                 if round > 0 {
                     servers[which].rounds.push(figures);
                 }
@@ -130,23 +128,10 @@ async fn measure(rounds: usize, seconds: usize, counts: &[usize]) -> Outcome<()>
     Ok(())
 }
 
-fn start_floor(uri: &str) -> Outcome<(Ended, u32, SocketAddr)> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["floor", uri, DATABASE, FLOOR])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let (pid, stdout) = (child.id(), child.stdout.take());
-    let process = Ended(child);
-    let mut line = String::new();
-    BufReader::new(stdout.ok_or("no stdout")?).read_line(&mut line)?;
-    Ok((process, pid, line.trim().parse()?))
-}
-
 /// How fast is written, and how much in a round.
 struct Pace {
-    per_second: usize,
-    events: usize,
+    per_second: u32,
+    events: u32,
 }
 
 impl Pace {
@@ -154,7 +139,7 @@ impl Pace {
         let per_second = if clients < 1000 { 50 } else { 10 };
         Self {
             per_second,
-            events: per_second * seconds,
+            events: per_second * seconds as u32,
         }
     }
 }
@@ -163,111 +148,86 @@ impl Pace {
 struct Server {
     name: &'static str,
     pid: u32,
-    clients: Clients,
-    collection: Collection<Document>,
-    /// Events so far, each numbered.
-    written: i64,
+    crowd: Crowd,
+    judges: Vec<Judge>,
+    source: Source,
+    writer: Writer,
     rounds: Vec<Figures>,
-    faults: Faults,
+}
+
+/// What one round of one server came to, in milliseconds.
+struct Figures {
+    added: Spread,
+    /// The median over events of the first client's and of the last's.
+    first: f64,
+    last: f64,
+    /// CPU time of the server's process per delivery, in microseconds.
+    cpu: f64,
 }
 
 impl Server {
-    async fn round(&mut self, pace: &Pace, raw: &Handle, uri: &str) -> Outcome<Figures> {
-        let namespace = self.collection.namespace();
-        let cursor = RawCursor::open(raw, uri, &namespace.db, &namespace.coll).await?;
-        let begun = (self.written, self.clients.frames(), cpu_of(self.pid));
-        let pad = "x".repeat(PAD_BYTES);
-        let majority = InsertOneOptions::builder()
-            .write_concern(WriteConcern::majority())
-            .build();
-        let mut ticks = interval(Duration::from_secs(1) / pace.per_second as u32);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for _ in 0..pace.events {
-            ticks.tick().await;
-            let document = doc! { "n": self.written, "pad": &pad };
-            self.collection
-                .insert_one(document)
-                .with_options(majority.clone())
-                .await?;
-            self.written += 1;
-        }
-        let deliveries = pace.events as u64 * self.clients.count() as u64;
-        self.clients.received(begun.1 + deliveries).await;
+    async fn round(&mut self, pace: &Pace, raw: &Handle, epoch: Epoch) -> Outcome<Figures> {
+        let begun = (self.writer.written(), self.crowd.events(), cpu_of(self.pid));
+        let cursor = RawCursor::open(raw, &self.source, epoch, begun.0).await?;
+        self.writer.paced(pace.events, pace.per_second).await?;
+        let deliveries = u64::from(pace.events) * self.judges.len() as u64;
+        self.crowd.received(begun.1 + deliveries, PATIENCE).await;
         let cpu = cpu_of(self.pid) - begun.2;
-        let arrivals_raw = cursor.close(self.written - 1).await?;
-        if self.clients.has_ended() {
+        let order = cursor.order(self.writer.written()).await?;
+        if !self.crowd.ends().is_empty() {
             return Err(format!("a session with {} has ended", self.name).into());
         }
-        let (arrivals, faults) = self.clients.take(self.written - 1);
-        self.faults = faults;
-        // The first events of a round find everything asleep.
-        let counted = begun.0 + pace.events as i64 / 20 + 1;
-        Ok(Figures::of(&arrivals, &arrivals_raw, cpu, |number| {
-            number >= counted
-        }))
-    }
-}
-
-/// A bare cursor on the collection, read on a thread of its own.
-struct RawCursor {
-    arrivals: Arc<Mutex<HashMap<i64, Instant>>>,
-    reading: JoinHandle<Outcome<()>>,
-}
-
-impl RawCursor {
-    async fn open(thread: &Handle, uri: &str, database: &str, collection: &str) -> Outcome<Self> {
-        let (uri, database, collection) =
-            (uri.to_owned(), database.to_owned(), collection.to_owned());
-        let opened = thread.spawn(async move {
-            let collection = Client::with_uri_str(uri)
-                .await?
-                .database(&database)
-                .collection::<Document>(&collection);
-            let watch = collection
-                .watch()
-                .full_document(FullDocumentType::UpdateLookup);
-            Outcome::Ok(watch.await?.with_type::<RawDocumentBuf>())
-        });
-        let mut events = opened.await??;
-        let arrivals = Arc::<Mutex<HashMap<_, _>>>::default();
-        let noted = Arc::clone(&arrivals);
-        let reading = thread.spawn(async move {
-            while let Some(event) = events.next().await {
-                let at = Instant::now();
-                let number = event?.get_document("fullDocument")?.get_i64("n")?;
-                noted.lock().expect("nobody panics").insert(number, at);
-            }
-            Ok(())
-        });
-        Ok(Self { arrivals, reading })
-    }
-
-    /// Waits for the event `last` and returns all arrivals.
-    async fn close(self, last: i64) -> Outcome<HashMap<i64, Instant>> {
-        let until = Instant::now() + Duration::from_secs(10);
-        while !self
-            .arrivals
-            .lock()
-            .expect("nobody panics")
-            .contains_key(&last)
-        {
-            if Instant::now() > until || self.reading.is_finished() {
-                return Err("the raw cursor has not got the last event".into());
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut arrivals = Vec::new();
+        for (member, judge) in self.crowd.members.iter().zip(&mut self.judges) {
+            let arrived = member.take();
+            judge.hear(&arrived, &order.places);
+            arrivals.extend(arrived);
         }
-        self.reading.abort();
-        Ok(std::mem::take(
-            &mut *self.arrivals.lock().expect("nobody panics"),
-        ))
+        // The first events of a round find everything asleep.
+        let counted = begun.0 + pace.events / 20 + 1;
+        Ok(Figures::of(&arrivals, &order, cpu, counted))
+    }
+
+    fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        let written = self.writer.written();
+        self.judges
+            .iter()
+            .for_each(|judge| faults.add(judge.verdict(written)));
+        faults
+    }
+}
+
+impl Figures {
+    /// Compares arrivals with those at the raw cursor; events before `counted` are left out.
+    fn of(arrivals: &[Arrival], order: &Order, cpu: f64, counted: u32) -> Self {
+        let mut added = Vec::new();
+        let mut ends: HashMap<u32, (i64, i64)> = HashMap::new();
+        for Arrival { number, micros } in arrivals {
+            let raw = order.arrivals.get(*number as usize);
+            let (true, Some(raw)) = (*number >= counted, raw) else {
+                continue;
+            };
+            // Negative where the server's cursor was served before the raw one.
+            let over = i64::from(*micros) - i64::from(*raw);
+            added.push(over);
+            let (first, last) = ends.entry(*number).or_insert((over, over));
+            (*first, *last) = ((*first).min(over), (*last).max(over));
+        }
+        Self {
+            added: Spread::of(added),
+            first: median(ends.values().map(|(first, _)| *first as f64 / 1e3)),
+            last: median(ends.values().map(|(_, last)| *last as f64 / 1e3)),
+            cpu: cpu * 1e6 / arrivals.len().max(1) as f64,
+        }
     }
 }
 
 fn report(count: usize, pace: &Pace, servers: &[Server]) {
     let figures: [fn(&Figures) -> f64; 6] = [
-        |it| it.p50,
-        |it| it.p95,
-        |it| it.p99,
+        |it| it.added.p50,
+        |it| it.added.p95,
+        |it| it.added.p99,
         |it| it.first,
         |it| it.last,
         |it| it.cpu,
@@ -277,23 +237,17 @@ fn report(count: usize, pace: &Pace, servers: &[Server]) {
         for figure in figures {
             print!("| {:.3} ", median(server.rounds.iter().map(figure)));
         }
-        println!(
-            "| {}, {} |",
-            server.faults.lost, server.faults.doubled_or_late
-        );
+        let faults = server.faults();
+        println!("| {}, {} |", faults.lost, faults.sum() - faults.lost);
     }
     print!("| | ratio, median of rounds ");
     let (floor, ours) = (&servers[0].rounds, &servers[1].rounds);
     for figure in figures {
-        print!(
-            "| {:.2} ",
-            median(
-                floor
-                    .iter()
-                    .zip(ours)
-                    .map(|(floor, ours)| figure(ours) / figure(floor))
-            )
-        );
+        let ratios = floor
+            .iter()
+            .zip(ours)
+            .map(|(floor, ours)| figure(ours) / figure(floor));
+        print!("| {:.2} ", median(ratios));
     }
     println!("| |");
 }
@@ -301,4 +255,7 @@ fn report(count: usize, pace: &Pace, servers: &[Server]) {
 const DATABASE: &str = "sidestream_bench_latency";
 /// The floor's collection: one of its own, so that neither server has to do with the other's events.
 const FLOOR: &str = "floor";
+const STREAM: &str = "/messages/_streams/all";
 const PAD_BYTES: usize = 128;
+const AT_ONCE: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,6 @@
 //! What the benchmarks that measure the real binary start: MongoDB, Sidestream, a stream and a user.
 
 use std::{
-    error::Error,
     fs,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
@@ -19,13 +18,15 @@ use tokio::{
     net::TcpStream,
 };
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+use super::Outcome;
 
 /// A MongoDB: the one that `SIDESTREAM_TEST_MONGODB_URI` names, or one of our own, ended with this handle.
 pub(crate) struct Mongod {
     pub(crate) uri: String,
     /// Its version, and the interval that bounds the latency of writes without majority.
     pub(crate) title: String,
+    /// Its process, if it runs on this machine.
+    pub(crate) pid: u32,
     _process: Option<Ended>,
     _directory: Option<TempDir>,
 }
@@ -42,6 +43,8 @@ impl Mongod {
         let admin = Client::with_uri_str(&uri).await?.database("admin");
         let version = admin.run_command(doc! { "buildInfo": 1 }).await?;
         let version = version.get_str("version")?;
+        let status = admin.run_command(doc! { "serverStatus": 1 }).await?;
+        let pid = u32::try_from(status.get_i64("pid")?)?;
         let journal = admin
             .run_command(doc! { "getParameter": 1, "journalCommitInterval": 1 })
             .await
@@ -51,6 +54,7 @@ impl Mongod {
         Ok(Self {
             uri,
             title: format!("MongoDB {version}, journalCommitInterval {journal}"),
+            pid,
             _process: process,
             _directory: directory,
         })
@@ -153,75 +157,131 @@ fn build_directory() -> Outcome<PathBuf> {
     Ok(directory.to_owned())
 }
 
-/// The real binary, with a configuration of its own, over the stream `messages/_streams/all`.
+/// What a Sidestream is started with, where it is not the usual.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) listen: SocketAddr,
+    /// Of the user's password: bcrypt's cost.
+    pub(crate) password_cost: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            password_cost: 4,
+        }
+    }
+}
+
+/// The real binary, with a configuration of its own, over the streams `messages/_streams/all` and `mine?n=`.
 pub(crate) struct Sidestream {
     pub(crate) address: SocketAddr,
     pub(crate) pid: u32,
-    _process: Ended,
-    _directory: TempDir,
+    process: Ended,
+    directory: TempDir,
+    file: PathBuf,
 }
 
 impl Sidestream {
-    /// Stores the stream and the user in a fresh `database`, and starts it.
+    /// Stores the streams and the user in a fresh `database`, and starts it.
     pub(crate) async fn start(mongo: &Client, uri: &str, database: &str) -> Outcome<Self> {
-        store(mongo, database).await?;
-        let binary = build_directory()?.join("sidestream");
-        if !binary.is_file() {
-            return Err("build it first: cargo build --release --bin sidestream".into());
-        }
+        Self::start_with(mongo, uri, database, &Setup::default()).await
+    }
+
+    pub(crate) async fn start_with(
+        mongo: &Client,
+        uri: &str,
+        database: &str,
+        setup: &Setup,
+    ) -> Outcome<Self> {
+        store(mongo, database, setup.password_cost).await?;
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sidestream.toml");
-        // Nobody listens on port 1: the streams half works without the upstream.
+        // Nobody listens on port 1: the streams half works without the upstream. No line for each of thousands of sessions.
         let config = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n\
-             [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n\
-             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n"
+            "[server]\nlisten = [\"{}\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n\
+             [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n[log]\naccess = false\n\
+             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n",
+            setup.listen
         );
         fs::write(&file, config)?;
-        let mut child = Command::new(binary)
-            .arg("--config")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let (pid, stderr) = (child.id(), child.stderr.take());
-        let process = Ended(child);
-        let mut lines = BufReader::new(stderr.ok_or("no stderr")?).lines();
-        let mut told = String::new();
-        let address = loop {
-            let Some(line) = lines.next() else {
-                return Err(format!("sidestream has ended:\n{told}").into());
-            };
-            let line = line?;
-            if let Some(address) = listening(&line) {
-                break address;
-            }
-            told = told + &line + "\n";
-        };
-        // A full pipe would block it.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (address, process) = run(&file)?;
         Ok(Self {
             address,
-            pid,
-            _process: process,
-            _directory: directory,
+            pid: process.0.id(),
+            process,
+            directory,
+            file,
+        })
+    }
+
+    /// Kills it, and starts it again.
+    pub(crate) fn restart(self) -> Outcome<Self> {
+        let Self {
+            process,
+            directory,
+            file,
+            ..
+        } = self;
+        drop(process);
+        let (address, process) = run(&file)?;
+        Ok(Self {
+            address,
+            pid: process.0.id(),
+            process,
+            directory,
+            file,
         })
     }
 }
 
-async fn store(mongo: &Client, database: &str) -> Outcome<()> {
+/// Starts the binary, and waits until it listens.
+fn run(config: &Path) -> Outcome<(SocketAddr, Ended)> {
+    let binary = build_directory()?.join("sidestream");
+    if !binary.is_file() {
+        return Err("build it first: cargo build --release --bin sidestream".into());
+    }
+    let mut child = Command::new(binary)
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stderr = child.stderr.take();
+    let process = Ended(child);
+    let mut lines = BufReader::new(stderr.ok_or("no stderr")?).lines();
+    let mut told = String::new();
+    let address = loop {
+        let Some(line) = lines.next() else {
+            return Err(format!("sidestream has ended:\n{told}").into());
+        };
+        let line = line?;
+        if let Some(address) = listening(&line) {
+            break address;
+        }
+        told = told + &line + "\n";
+    };
+    // A full pipe would block it.
+    std::thread::spawn(move || lines.for_each(drop));
+    Ok((address, process))
+}
+
+async fn store(mongo: &Client, database: &str, password_cost: u32) -> Outcome<()> {
     let database = mongo.database(database);
     database.drop().await?;
     database.create_collection(COLLECTION).await?;
-    let password = bcrypt::hash("secret", 4)?;
+    let password = bcrypt::hash("secret", password_cost)?;
     let admin = doc! { "_id": "admin", "password": password, "roles": ["admin"] };
     database
         .collection::<Document>("users")
         .insert_one(admin)
         .await?;
     let either = doc! { "_$or": [{ "operationType": "insert" }, { "operationType": "update" }] };
-    let stream = doc! { "uri": "all", "stages": [{ "_$match": either }] };
-    let properties = doc! { "_id": format!("_properties.{COLLECTION}"), "streams": [stream] };
+    let all = doc! { "uri": "all", "stages": [{ "_$match": either }] };
+    let mine =
+        doc! { "uri": "mine", "stages": [{ "_$match": { "fullDocument::k": { "_$var": "n" } } }] };
+    let properties = doc! { "_id": format!("_properties.{COLLECTION}"), "streams": [all, mine] };
     database
         .collection::<Document>("_properties")
         .insert_one(properties)
@@ -260,18 +320,6 @@ pub(crate) async fn open_websocket(address: SocketAddr) -> Outcome<(TcpStream, V
             };
         }
     }
-}
-
-/// The processor's name, as the kernel tells it.
-pub(crate) fn processor() -> String {
-    let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = all.lines().find_map(|line| line.strip_prefix("model name"));
-    let name = model.map_or("unknown processor", |name| {
-        name.trim_start_matches([' ', '\t', ':'])
-    });
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cpus} x {name}, Linux {}", kernel.trim())
 }
 
 pub(crate) const COLLECTION: &str = "messages";
