@@ -1,3 +1,5 @@
+//! Quotas by holder, and whom an address stands for.
+
 use super::{Quota, household};
 
 #[test]

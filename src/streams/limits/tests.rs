@@ -1,3 +1,5 @@
+//! What values weigh.
+
 use bson::{Bson, Regex, bson};
 
 use super::weight;
