@@ -150,6 +150,11 @@ impl Failure {
             what: what.into(),
         }
     }
+
+    /// MongoDB's number of the error.
+    pub fn code(&self) -> i32 {
+        self.code
+    }
 }
 
 /// Parts of all expressions of one stage together.
