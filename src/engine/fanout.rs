@@ -1,5 +1,7 @@
 //! Groups of sessions with an equal plan, and the rendering they share.
 
+use std::borrow::Cow;
+
 use bson::{RawDocument, Timestamp};
 use bytes::Bytes;
 
@@ -7,6 +9,7 @@ use crate::delivery::{Ending, Outbox, Run, SendError, Sent};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
+use crate::query::Failure;
 use crate::wire::frame;
 
 /// One session in a group.
@@ -37,6 +40,8 @@ pub(super) struct Group {
     /// Frames that every member gets with the next flush.
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
+    /// MongoDB's numbers of the errors that have been logged.
+    failed: Vec<i32>,
 }
 
 impl Member {
@@ -90,6 +95,7 @@ impl Group {
             unsettled: 0,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            failed: Vec::new(),
         }
     }
 
@@ -101,15 +107,23 @@ impl Group {
     /// Offers an event: if the plan lets it pass, its frame is put behind those that wait for [`Group::flush`]. Returns
     /// whether that must be called, and this is the first to say so.
     pub(super) fn offer(&mut self, event: &Event, render: &mut Renderer<'_>) -> bool {
-        if self.members.is_empty() || !passes(&self.plan, &event.raw) {
+        if self.members.is_empty() {
             return false;
         }
+        let shown = match outcome(&self.plan, &event.raw) {
+            Ok(Some(shown)) => shown,
+            Ok(None) => return false,
+            Err(failure) => {
+                skipped(&self.plan, event, &failure, &mut self.failed);
+                return false;
+            }
+        };
         if self.unsettled > 0 {
             let unconcerned = |member: &mut Member| !member.wants(event);
             let members = self.members.iter_mut().map(unconcerned);
             self.unsettled = members.filter(|is_unconcerned| *is_unconcerned).count();
         }
-        let Some(frame) = render.frame(&self.plan.wanted) else {
+        let Some(frame) = render.frame(&self.plan.wanted, &shown) else {
             return false;
         };
         if self.unsettled > 0 {
@@ -225,18 +239,40 @@ impl Flush<'_> {
     }
 }
 
-/// Whether an event passes a plan's own evaluation. The stages of a dedicated plan were MongoDB's to evaluate.
-pub(super) fn passes(plan: &Plan, event: &RawDocument) -> bool {
-    let stages = match &plan.served {
-        Served::Shared(predicates) => predicates.iter().all(|predicate| predicate.matches(event)),
-        Served::Dedicated { .. } => true,
+/// What goes out of an event by a plan's own evaluation, if it passes. The stages of a dedicated plan were MongoDB's to
+/// evaluate.
+///
+/// # Errors
+/// Where the pipeline fails on the event.
+pub(super) fn outcome<'e>(
+    plan: &Plan,
+    event: &'e RawDocument,
+) -> Result<Option<Cow<'e, RawDocument>>, Failure> {
+    let shown = match &plan.served {
+        Served::Shared(pipeline) => pipeline.run(event)?,
+        Served::Dedicated { .. } => Some(Cow::Borrowed(event)),
     };
-    stages
-        && plan
-            .notify
-            .as_ref()
-            .is_none_or(|notify| notify.matches(event))
+    let notify = plan.notify.as_deref();
+    Ok(shown.filter(|shown| notify.is_none_or(|notify| notify.matches(shown))))
 }
+
+/// Counts an event on which a group's pipeline fails, and logs it unless its kind of error was already.
+pub(super) fn skipped(plan: &Plan, event: &Event, failure: &Failure, logged: &mut Vec<i32>) {
+    metrics::counter!("sidestream_events_skipped_total").increment(1);
+    if logged.contains(&failure.code()) || logged.len() >= LOGGED_MAX {
+        return;
+    }
+    logged.push(failure.code());
+    tracing::warn!(
+        collection = %plan.wanted.namespace,
+        event = event.token.as_str(),
+        reason = %failure,
+        "event skipped, the pipeline fails on it; further ones of this kind are only counted"
+    );
+}
+
+/// Kinds of errors of one group that are logged.
+const LOGGED_MAX: usize = 16;
 
 /// Renders one event, once for each way in which somebody wants to see it.
 pub(super) struct Renderer<'a> {
@@ -256,7 +292,16 @@ impl<'a> Renderer<'a> {
     }
 
     /// The frame for these wishes; `None` if the event cannot be shown (it is skipped, counted and logged).
-    pub(super) fn frame(&mut self, wanted: &std::sync::Arc<Wanted>) -> Option<Bytes> {
+    ///
+    /// `shown` is what a plan makes of the event: if that is the event itself, others who wish the same share the frame.
+    pub(super) fn frame(
+        &mut self,
+        wanted: &std::sync::Arc<Wanted>,
+        shown: &Cow<'_, RawDocument>,
+    ) -> Option<Bytes> {
+        if let Cow::Owned(reshaped) = shown {
+            return self.render(wanted, reshaped);
+        }
         let alike = |other: &Wanted| {
             other.mode == wanted.mode
                 && other.framing == wanted.framing
@@ -265,18 +310,16 @@ impl<'a> Renderer<'a> {
         if let Some((_, frame)) = self.rendered.iter().find(|(other, _)| alike(other)) {
             return frame.clone();
         }
-        let frame = self.render(wanted);
+        let frame = self.render(wanted, shown);
         self.rendered
             .push((std::sync::Arc::clone(wanted), frame.clone()));
         frame
     }
 
-    fn render(&mut self, wanted: &Wanted) -> Option<Bytes> {
+    fn render(&mut self, wanted: &Wanted, shown: &RawDocument) -> Option<Bytes> {
         self.text.clear();
         let ids = matches!(wanted.framing, Framing::WebSocket { ids: true });
-        if let Err(error) =
-            frame::event_text(&self.event.raw, wanted.mode, &wanted.veil, ids, self.text)
-        {
+        if let Err(error) = frame::event_text(shown, wanted.mode, &wanted.veil, ids, self.text) {
             metrics::counter!("sidestream_events_skipped_total").increment(1);
             tracing::warn!(collection = %wanted.namespace, %error, "event skipped, it cannot be shown");
             return None;

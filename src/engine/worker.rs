@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{Ending, Outbox};
 use crate::engine::catch_up::fits;
-use crate::engine::fanout::{Group, Manner, Member, Renderer, passes};
+use crate::engine::fanout::{Group, Manner, Member, Renderer, outcome, skipped};
 use crate::engine::hub::{Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
@@ -196,8 +196,9 @@ impl Worker {
                 let _: Result<(), bool> = done.send(events.is_some());
                 let Some(events) = events else { return };
                 let through = events.last().map_or(after, |event| event.token.clone());
+                let mut logged = Vec::new();
                 for event in &events {
-                    replay_one(&plan, event, &outbox, &mut self.text);
+                    replay_one(&plan, event, &outbox, &mut self.text, &mut logged);
                 }
                 Member::resumed(outbox, through)
             }
@@ -254,10 +255,20 @@ impl Worker {
     }
 }
 
-/// Pushes one event of the past, with what ends the session in it.
-pub(super) fn replay_one(plan: &Plan, event: &Event, outbox: &Outbox, text: &mut String) {
-    if passes(plan, &event.raw)
-        && let Some(frame) = Renderer::new(event, text).frame(&plan.wanted)
+/// Pushes one event of the past, with what ends the session in it. `logged` are the kinds of errors that were.
+pub(super) fn replay_one(
+    plan: &Plan,
+    event: &Event,
+    outbox: &Outbox,
+    text: &mut String,
+    logged: &mut Vec<i32>,
+) {
+    let shown = outcome(plan, &event.raw).unwrap_or_else(|failure| {
+        skipped(plan, event, &failure, logged);
+        None
+    });
+    if let Some(shown) = shown
+        && let Some(frame) = Renderer::new(event, text).frame(&plan.wanted, &shown)
     {
         // A full outbox has ended itself.
         let _: Result<(), crate::delivery::SendError> = outbox.try_send(frame);
