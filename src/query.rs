@@ -1,13 +1,16 @@
-//! MongoDB's `$match` language over raw BSON: exactly, or not at all.
+//! MongoDB's query language over raw BSON, as far as a change stream can have it: exactly, or not at all.
 //!
 //! [`compile`] takes a filter and gives a [`Predicate`], which says of an event what the server would say of it; or it
-//! gives [`Unsupported`], and then the server has to be asked. There is no third way: a filter that the server would
-//! refuse, or that it treats in a way not known for certain, is unsupported. The judge is a real server, to which
-//! `tests/it/query.rs` compares millions of pairs of filter and document.
+//! gives [`Unsupported`], and then the server has to be asked. [`compile_pipeline`] does so with all stages of a
+//! pipeline. There is no third way: what the server would refuse, or treats in a way not known for certain, is
+//! unsupported. The judge is a real server, to which `tests/it/query.rs` compares millions of pairs of filter, or
+//! pipeline, and document. (A document that has a field twice is none: there the server's own stages disagree.)
 //!
 //! # The rooms
 //!
 //! - `matcher`: the tree of conditions, its parser, and [`Necessary`] conditions for an index.
+//! - `expression`: what an aggregation expression makes of a document.
+//! - `stages`: what the stages of a pipeline make of an event.
 //! - `path`: where a dotted path leads, through documents and arrays; `reading`: what it leads to in one event.
 //! - `order`: how values compare, and canonical keys of equal values.
 //! - `regex`: the part of PCRE that means the same in linear time.
@@ -26,19 +29,23 @@ use bson::{Bson, Document, RawDocument};
 use crate::query::matcher::Node;
 use crate::query::value::Doc;
 
+mod expression;
 mod matcher;
 mod order;
 mod path;
 mod reading;
 mod regex;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use crate::query::expression::Failure;
 pub use crate::query::matcher::condition::{Condition, Key, Kinds, OperationTypes, Range};
 pub use crate::query::matcher::necessary::{Clause, Necessary};
 pub use crate::query::path::Path;
 pub use crate::query::reading::{Extent, Reading, Wanted};
+pub use crate::query::stages::{Pipeline, UnsupportedStage, compile_pipeline};
 
 /// A compiled filter.
 #[derive(Debug)]

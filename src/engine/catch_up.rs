@@ -99,7 +99,7 @@ impl CatchUp {
 
     /// Returns the membership, or nothing if the session ended meanwhile.
     async fn run(self, mut past: Past) -> Result<Option<Subscription>, MongoError> {
-        let mut text = String::new();
+        let (mut text, mut logged) = (String::new(), Vec::new());
         loop {
             if self.outbox.is_abandoned() || self.outbox.ended().is_some() {
                 return Ok(None);
@@ -112,7 +112,7 @@ impl CatchUp {
                 if queued > 0 && queued.saturating_add(bytes) > self.outbox.bytes_max() {
                     self.outbox.emptied().await;
                 }
-                replay_one(&self.plan, &event, &self.outbox, &mut text);
+                replay_one(&self.plan, &event, &self.outbox, &mut text, &mut logged);
                 past.at = event.token.clone();
             }
             if !is_last {

@@ -1,5 +1,6 @@
 //! Groups of sessions with an equal plan, and the rendering they share.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bson::{RawDocument, Timestamp};
@@ -9,6 +10,7 @@ use crate::delivery::{Budget, Ending, Outbox, Run, SendError, Sent};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
+use crate::query::Failure;
 use crate::wire::frame;
 
 /// One session in a group.
@@ -39,6 +41,8 @@ pub(super) struct Group {
     /// Frames that every member gets with the next flush.
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
+    /// MongoDB's numbers of the errors that have been logged.
+    failed: Vec<i32>,
 }
 
 impl Member {
@@ -92,6 +96,7 @@ impl Group {
             unsettled: 0,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            failed: Vec::new(),
         }
     }
 
@@ -106,11 +111,16 @@ impl Group {
         let Some(first) = self.members.first() else {
             return false;
         };
-        if !passes(&self.plan, &event.raw) {
-            return false;
-        }
         // One process, one budget.
         let budget = Arc::clone(first.outbox.budget());
+        let outcome = match outcome(&self.plan, &event.raw) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return false,
+            Err(failure) => {
+                skipped(&self.plan, event, &failure, &mut self.failed);
+                return false;
+            }
+        };
         if self.unsettled > 0 {
             let unconcerned = |member: &mut Member| !member.wants(event);
             let members = self.members.iter_mut().map(unconcerned);
@@ -119,7 +129,7 @@ impl Group {
                 return false;
             }
         }
-        let shown = render.show(&self.plan.wanted, &budget);
+        let shown = render.show(&self.plan.wanted, &outcome, &budget);
         match shown {
             Shown::Not => false,
             Shown::Frame(frame) if self.unsettled == 0 => self.append(frame),
@@ -244,17 +254,21 @@ impl Flush<'_> {
     }
 }
 
-/// Whether an event passes a plan's own evaluation. The stages of a dedicated plan were MongoDB's to evaluate.
-pub(super) fn passes(plan: &Plan, event: &RawDocument) -> bool {
-    let stages = match &plan.served {
-        Served::Shared(predicates) => predicates.iter().all(|predicate| predicate.matches(event)),
-        Served::Dedicated { .. } => true,
+/// What goes out of an event by a plan's own evaluation, if it passes. The stages of a dedicated plan were MongoDB's to
+/// evaluate.
+///
+/// # Errors
+/// Where the pipeline fails on the event.
+pub(super) fn outcome<'e>(
+    plan: &Plan,
+    event: &'e RawDocument,
+) -> Result<Option<Cow<'e, RawDocument>>, Failure> {
+    let shown = match &plan.served {
+        Served::Shared(pipeline) => pipeline.run(event)?,
+        Served::Dedicated { .. } => Some(Cow::Borrowed(event)),
     };
-    stages
-        && plan
-            .notify
-            .as_ref()
-            .is_none_or(|notify| notify.matches(event))
+    let notify = plan.notify.as_deref();
+    Ok(shown.filter(|shown| notify.is_none_or(|notify| notify.matches(shown))))
 }
 
 /// What becomes of an event for those who want to see it in one way.
@@ -281,6 +295,24 @@ impl Shown {
     }
 }
 
+/// Counts an event on which a group's pipeline fails, and logs it unless its kind of error was already.
+pub(super) fn skipped(plan: &Plan, event: &Event, failure: &Failure, logged: &mut Vec<i32>) {
+    metrics::counter!("sidestream_events_skipped_total").increment(1);
+    if logged.contains(&failure.code()) || logged.len() >= LOGGED_MAX {
+        return;
+    }
+    logged.push(failure.code());
+    tracing::warn!(
+        collection = %plan.wanted.namespace,
+        event = event.token.as_str(),
+        reason = %failure,
+        "event skipped, the pipeline fails on it; further ones of this kind are only counted"
+    );
+}
+
+/// Kinds of errors of one group that are logged.
+const LOGGED_MAX: usize = 16;
+
 /// Renders one event, once for each way in which somebody wants to see it.
 pub(super) struct Renderer<'a> {
     event: &'a Event,
@@ -298,8 +330,17 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// What there is for these wishes, within what frames may hold.
-    pub(super) fn show(&mut self, wanted: &Arc<Wanted>, budget: &Arc<Budget>) -> Shown {
+    /// What there is for these wishes, within what frames may hold. `outcome` is what a plan makes of the event: if that is
+    /// the event itself, others who wish the same share the frame.
+    pub(super) fn show(
+        &mut self,
+        wanted: &Arc<Wanted>,
+        outcome: &Cow<'_, RawDocument>,
+        budget: &Arc<Budget>,
+    ) -> Shown {
+        if let Cow::Owned(reshaped) = outcome {
+            return self.render(wanted, reshaped, budget);
+        }
         let alike = |other: &Wanted| {
             other.mode == wanted.mode
                 && other.framing == wanted.framing
@@ -308,20 +349,18 @@ impl<'a> Renderer<'a> {
         if let Some((_, shown)) = self.rendered.iter().find(|(other, _)| alike(other)) {
             return shown.clone();
         }
-        let shown = self.render(wanted, budget);
-        if self.text.capacity() > TEXT_BYTES_KEPT {
-            *self.text = String::new();
-        }
+        let shown = self.render(wanted, outcome, budget);
         self.rendered.push((Arc::clone(wanted), shown.clone()));
         shown
     }
 
-    fn render(&mut self, wanted: &Wanted, budget: &Arc<Budget>) -> Shown {
+    fn render(&mut self, wanted: &Wanted, outcome: &RawDocument, budget: &Arc<Budget>) -> Shown {
+        if self.text.capacity() > TEXT_BYTES_KEPT {
+            *self.text = String::new();
+        }
         self.text.clear();
         let ids = matches!(wanted.framing, Framing::WebSocket { ids: true });
-        if let Err(error) =
-            frame::event_text(&self.event.raw, wanted.mode, &wanted.veil, ids, self.text)
-        {
+        if let Err(error) = frame::event_text(outcome, wanted.mode, &wanted.veil, ids, self.text) {
             metrics::counter!("sidestream_events_skipped_total").increment(1);
             tracing::warn!(collection = %wanted.namespace, %error, "event skipped, it cannot be shown");
             return Shown::Not;

@@ -6,7 +6,7 @@ use bson::{Document, RawDocumentBuf};
 
 use crate::engine::groups::Place;
 use crate::mongo::Namespace;
-use crate::query::{self, Necessary, Predicate};
+use crate::query::{self, Necessary, Pipeline, Predicate};
 use crate::wire::{JsonMode, Veil};
 
 /// How a frame of a session looks.
@@ -41,8 +41,8 @@ pub struct Wanted {
 /// How a pipeline is evaluated.
 #[derive(Clone, Debug)]
 pub enum Served {
-    /// In process: every stage is a `$match` that compiles, and this is their conjunction.
-    Shared(Arc<[Predicate]>),
+    /// In process: every stage compiles.
+    Shared(Arc<Pipeline>),
     /// By MongoDB, in a cursor shared by all sessions with an equal pipeline.
     Dedicated {
         /// Why it cannot be evaluated in process.
@@ -146,16 +146,21 @@ impl Plan {
         }
     }
 
-    /// What every event that passes must have, for the index: what each of its filters asks for.
+    /// What every event that passes must have, for the index: what each of its filters asks for. `notify_when` is
+    /// asked of what goes out, and so says something of the event itself only where the stages keep its paths.
     pub fn necessary(&self) -> Necessary {
-        let stages: &[Predicate] = match &self.served {
-            Served::Shared(predicates) => predicates,
-            Served::Dedicated { .. } => &[],
+        let (stages, pipeline) = match &self.served {
+            Served::Shared(pipeline) => (pipeline.necessary(), Some(pipeline)),
+            Served::Dedicated { .. } => (Necessary::anything(), None),
         };
-        let all = stages
-            .iter()
-            .chain(self.notify.as_deref())
-            .map(Predicate::necessary);
+        let paths = self.wanted.notify.iter().flat_map(Document::keys);
+        let is_kept = |path: &String| {
+            !path.starts_with('$') && pipeline.is_none_or(|pipeline| pipeline.keeps(path))
+        };
+        let are_kept = paths.into_iter().all(is_kept);
+        let notify = self.notify.as_deref().filter(|_| are_kept);
+        let notify = notify.map(Predicate::necessary);
+        let all = std::iter::once(stages).chain(notify);
         all.reduce(Necessary::and)
             .unwrap_or_else(Necessary::anything)
     }
@@ -168,31 +173,10 @@ impl Plan {
 
 /// Chooses how a pipeline is evaluated. Also what `check` and `/streams` tell of a definition.
 pub fn serve(stages: &[Document]) -> Served {
-    let mut predicates = Vec::with_capacity(stages.len());
-    for (index, stage) in stages.iter().enumerate() {
-        let mut entries = stage.iter();
-        let filter = match (entries.next(), entries.next()) {
-            (Some((name, filter)), None) if name == "$match" => filter.as_document(),
-            (Some((name, _)), _) => {
-                return Served::Dedicated {
-                    reason: format!("stages[{index}]: {name} is evaluated by MongoDB"),
-                };
-            }
-            (None, _) => None,
-        };
-        let Some(filter) = filter else {
-            return Served::Dedicated {
-                reason: format!("stages[{index}]: not a stage with one document"),
-            };
-        };
-        match query::compile(filter) {
-            Ok(predicate) => predicates.push(predicate),
-            Err(unsupported) => {
-                return Served::Dedicated {
-                    reason: format!("stages[{index}].$match: {unsupported}"),
-                };
-            }
-        }
+    match query::compile_pipeline(stages) {
+        Ok(pipeline) => Served::Shared(Arc::new(pipeline)),
+        Err(unsupported) => Served::Dedicated {
+            reason: unsupported.to_string(),
+        },
     }
-    Served::Shared(predicates.into())
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{Ending, Outbox};
 use crate::engine::catch_up::fits;
-use crate::engine::fanout::{Group, Manner, Member, Renderer, passes};
+use crate::engine::fanout::{Group, Manner, Member, Renderer, outcome, skipped};
 use crate::engine::hub::{Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
@@ -214,8 +214,9 @@ impl Worker {
                 let _: Result<(), bool> = done.send(events.is_some());
                 let Some(events) = events else { return };
                 let through = events.last().map_or(after, |event| event.token.clone());
+                let mut logged = Vec::new();
                 for event in &events {
-                    replay_one(&plan, event, &outbox, &mut self.text);
+                    replay_one(&plan, event, &outbox, &mut self.text, &mut logged);
                 }
                 Member::resumed(outbox, through)
             }
@@ -279,11 +280,21 @@ impl Worker {
     }
 }
 
-/// Pushes one event of the past, with what ends the session in it.
-pub(super) fn replay_one(plan: &Plan, event: &Event, outbox: &Outbox, text: &mut String) {
-    if passes(plan, &event.raw) {
+/// Pushes one event of the past, with what ends the session in it. `logged` are the kinds of errors that were.
+pub(super) fn replay_one(
+    plan: &Plan,
+    event: &Event,
+    outbox: &Outbox,
+    text: &mut String,
+    logged: &mut Vec<i32>,
+) {
+    let outcome = outcome(plan, &event.raw).unwrap_or_else(|failure| {
+        skipped(plan, event, &failure, logged);
+        None
+    });
+    if let Some(outcome) = outcome {
         Renderer::new(event, text)
-            .show(&plan.wanted, outbox.budget())
+            .show(&plan.wanted, &outcome, outbox.budget())
             .give(outbox);
     }
     match event.operation {

@@ -22,13 +22,30 @@ pub(crate) struct Elements<'a> {
     rest: &'a [u8],
 }
 
+/// The places of a document in order, those that are empty too.
+pub(crate) struct Slots<'a> {
+    rest: &'a [u8],
+}
+
 impl<'a> Doc<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
+    /// Returns all bytes, length prefix and terminator included.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) fn elements(self) -> Elements<'a> {
         Elements {
+            rest: self.0.get(4..).unwrap_or_default(),
+        }
+    }
+
+    /// Returns the elements, and the empty places between them.
+    pub(crate) fn slots(self) -> Slots<'a> {
+        Slots {
             rest: self.0.get(4..).unwrap_or_default(),
         }
     }
@@ -45,16 +62,35 @@ impl<'a> Iterator for Elements<'a> {
     type Item = (&'a [u8], Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
+        let mut slots = Slots { rest: self.rest };
+        let element = slots.find_map(|(name, value)| Some((name, value?)));
+        self.rest = slots.rest;
+        element
+    }
+}
+
+impl<'a> Iterator for Slots<'a> {
+    type Item = (&'a [u8], Option<Value<'a>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
         let (&tag, rest) = self.rest.split_first()?;
         if tag == 0 {
             self.rest = &[];
             return None;
         }
-        let element = read_element(tag, rest);
-        self.rest = element.map_or(&[], |(_, _, rest)| rest);
-        element.map(|(name, value, _)| (name, value))
+        if let Some((name, value, rest)) = read_element(tag, rest) {
+            self.rest = rest;
+            return Some((name, Some(value)));
+        }
+        let empty = split_cstring(rest).filter(|_| tag == EMPTY_SLOT);
+        self.rest = empty.map_or(&[], |(_, rest)| rest);
+        empty.map(|(name, _)| (name, None))
     }
 }
+
+/// The tag of a field that is gone but whose place is kept, in documents on their way from stage to stage (see
+/// `query::stages`). No BSON type has it, and nothing that is not BSON gets out.
+pub(crate) const EMPTY_SLOT: u8 = 0x7e;
 
 fn read_element(tag: u8, rest: &[u8]) -> Option<(&[u8], Value<'_>, &[u8])> {
     let kind = ElementType::from(tag)?;

@@ -13,6 +13,7 @@ mod limits;
 mod privileges;
 mod proxy;
 mod query;
+mod reshaping;
 mod session;
 mod support;
 mod tutorial;
