@@ -8,6 +8,7 @@
 //! # The rooms
 //!
 //! - `matcher`: the tree of conditions, its parser, and [`Necessary`] conditions for an index.
+//! - `expression`: what an aggregation expression makes of a document.
 //! - `path`: where a dotted path leads, through documents and arrays.
 //! - `order`: how values compare, and canonical keys of equal values.
 //! - `regex`: the part of PCRE that means the same in linear time.
@@ -23,6 +24,7 @@ use bson::{Document, RawDocument};
 use crate::query::matcher::Node;
 use crate::query::value::Doc;
 
+mod expression;
 mod matcher;
 mod order;
 mod path;

@@ -27,6 +27,11 @@ impl<'a> Doc<'a> {
         Self(bytes)
     }
 
+    /// Returns all bytes, length prefix and terminator included.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) fn elements(self) -> Elements<'a> {
         Elements {
             rest: self.0.get(4..).unwrap_or_default(),

@@ -1,0 +1,162 @@
+//! MongoDB's aggregation expressions over raw BSON: exactly, or not at all.
+//!
+//! [`compile`] takes an expression and gives an [`Expression`], which makes of an event what the server would make of
+//! it, or fails where the server fails; or it gives [`Unsupported`], and then the server has to be asked. What the
+//! server refuses when it parses an expression, and a constant part on which it fails, is unsupported too: it shall
+//! say so itself. The judge is a real server (`tests/it/query/expression.rs`).
+//!
+//! # How to use it
+//!
+//! ```ignore
+//! let mut budget = Budget::new();
+//! let expression = compile(value, &mut budget)?;             // or compile_redact, which knows $$DESCEND, $$PRUNE, $$KEEP
+//! let mut scope = Scope::new(document);                      // for each event; one scope serves many expressions
+//! let result: Option<Computed> = expression.evaluate(&mut scope)?;
+//! ```
+//!
+//! A result is a [`Computed`]: a value that is borrowed from the event or the expression as far as it was there
+//! already. `None` is a *missing* value (an absent field, `$$REMOVE`), which is not null. `$$DESCEND`, `$$PRUNE` and
+//! `$$KEEP` are the texts `descend`, `prune` and `keep`, as on the server.
+//!
+//! # The rooms
+//!
+//! - `parse`: from BSON to nodes, argument counts, variables, and the server's folding of constants.
+//! - `node`: the tree and its evaluation, and how a path fans out over arrays (unlike in a filter, a number is a name).
+//! - `computed`: values, borrowed or made.
+
+use crate::query::Unsupported;
+use crate::query::expression::node::Node;
+use crate::query::value::{Doc, Value};
+
+pub(crate) mod computed;
+mod node;
+mod parse;
+
+pub(crate) use crate::query::expression::computed::{Builder, Computed};
+
+/// A compiled expression.
+#[derive(Debug)]
+pub(crate) struct Expression {
+    root: Node,
+}
+
+/// What an expression and its neighbours may still be made of.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    nodes_left: usize,
+    depth_left: usize,
+}
+
+/// What an expression sees of an event: the document, the current one, variables; and how much it may still do.
+#[derive(Debug)]
+pub(crate) struct Scope<'d> {
+    root: Computed<'d>,
+    current: Computed<'d>,
+    /// The variables of `$let`, `$map` and the like, innermost last.
+    variables: Vec<Option<Computed<'d>>>,
+    steps_left: u64,
+}
+
+/// Why an expression fails on an event: MongoDB's number of the error, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} (MongoDB's error {code})")]
+pub struct Failure {
+    code: i32,
+    what: String,
+}
+
+/// What comes out of an expression; `None` is a missing value.
+pub(crate) type Outcome<'d> = Result<Option<Computed<'d>>, Failure>;
+
+/// Compiles an expression.
+///
+/// # Errors
+/// [`Unsupported`] where it is not known to mean the same here, and where the server would refuse it.
+pub(crate) fn compile(value: Value<'_>, budget: &mut Budget) -> Result<Expression, Unsupported> {
+    let root = parse::parse(value, budget, parse::Stage::Any)?;
+    Ok(Expression { root })
+}
+
+/// Compiles the expression of `$redact`, in which `$$DESCEND`, `$$PRUNE` and `$$KEEP` are known.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn compile_redact(
+    value: Value<'_>,
+    budget: &mut Budget,
+) -> Result<Expression, Unsupported> {
+    let root = parse::parse(value, budget, parse::Stage::Redact)?;
+    Ok(Expression { root })
+}
+
+impl Expression {
+    /// Evaluates the expression; `None` is a missing value.
+    ///
+    /// # Errors
+    /// [`Failure`] where the server fails, and at the limits of this module.
+    pub(crate) fn evaluate<'d>(&'d self, scope: &mut Scope<'d>) -> Outcome<'d> {
+        self.root.evaluate(scope)
+    }
+
+    /// Returns the value that it is, whatever the event, if it is one: `Some(None)` for `$$REMOVE`.
+    pub(crate) fn constant(&self) -> Option<Option<Value<'_>>> {
+        self.root.constant()
+    }
+}
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes_left: NODES_MAX,
+            depth_left: DEPTH_MAX,
+        }
+    }
+}
+
+impl<'d> Scope<'d> {
+    /// Makes the scope of a document, which is also the current one.
+    pub(crate) fn new(root: Doc<'d>) -> Self {
+        let root = Computed::document(root);
+        Self {
+            current: root.clone(),
+            root,
+            variables: Vec::new(),
+            steps_left: STEPS_MAX,
+        }
+    }
+
+    /// Makes another document the current one, as `$redact` does on its way down.
+    pub(crate) fn set_current(&mut self, current: Doc<'d>) {
+        self.current = Computed::document(current);
+    }
+
+    /// Counts a step.
+    ///
+    /// # Errors
+    /// When there were too many.
+    fn step(&mut self) -> Result<(), Failure> {
+        self.steps_left = self
+            .steps_left
+            .checked_sub(1)
+            .ok_or_else(|| Failure::new(LIMIT_CODE, "an expression that takes so many steps"))?;
+        Ok(())
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(code: i32, what: impl Into<String>) -> Self {
+        Self {
+            code,
+            what: what.into(),
+        }
+    }
+}
+
+/// Parts of all expressions of one stage together.
+const NODES_MAX: usize = 100_000;
+/// The server allows about 180 levels of a document, so of an expression fewer.
+const DEPTH_MAX: usize = 50;
+/// Evaluated parts per event: about a second. The server has no such limit; an event that reaches it is skipped.
+const STEPS_MAX: u64 = 10_000_000;
+/// MongoDB's `ExceededMemoryLimit`, the nearest to our own limits.
+const LIMIT_CODE: i32 = 146;
