@@ -17,7 +17,12 @@
 //! # What is supported
 //!
 //! Implicit equality, `$eq $ne $gt $gte $lt $lte $in $nin $exists $type $size $all $elemMatch $mod $regex $not`, the four
-//! bit tests, `$and $or`, `$nor` of one clause, `$comment`. Not: `$expr`, `$jsonSchema`, `$where`, `$text`, geometry.
+//! bit tests, `$and $or`, `$nor` of one clause, `$comment`, and `$expr` (under `$or` and `$nor` only what never fails, and not on what the
+//! server rewrites for the oplog). Not: `$jsonSchema`, `$where`, `$text`, geometry.
+//!
+//! Of aggregation expressions, what `expression::operators` lists. Not, since it is not exact for every value: `$exp $ln $log $log10 $pow` and the
+//! trigonometry, conversions of strings to dates, names of timezones, sets whose order shows (`$setUnion`, `$setIntersection`); nor what is not the
+//! same twice (`$rand`, `$$NOW`, `$function`).
 
 use bson::{Document, RawDocument};
 
@@ -33,6 +38,7 @@ mod regex;
 mod tests;
 mod value;
 
+pub use crate::query::expression::{Expression, Failure};
 pub use crate::query::matcher::necessary::{Key, Necessary, OperationTypes};
 pub use crate::query::path::Path;
 
@@ -63,10 +69,31 @@ pub fn compile(filter: &Document) -> Result<Predicate, Unsupported> {
     Ok(Predicate { root })
 }
 
+/// Compiles an aggregation expression: the field `value` of a document.
+///
+/// # Errors
+/// [`Unsupported`] where the expression is not known to mean the same here as in MongoDB, or is none.
+pub fn compile_expression(holder: &RawDocument) -> Result<Expression, Unsupported> {
+    let holder = Doc::new(holder.as_bytes());
+    let value = holder.get(b"value").ok_or_else(|| Unsupported {
+        what: "no expression".to_owned(),
+        place: String::new(),
+    })?;
+    expression::compile(value, &mut expression::Budget::new())
+}
+
 impl Predicate {
     /// Says whether MongoDB's `$match` would let the event pass.
+    ///
+    /// # Errors
+    /// [`Failure`] where an `$expr` fails on the event and no other condition is false.
+    pub fn evaluate(&self, event: &RawDocument) -> Result<bool, Failure> {
+        self.root.evaluate(Doc::new(event.as_bytes()))
+    }
+
+    /// As [`Predicate::evaluate`], for whoever skips an event on which it fails.
     pub fn matches(&self, event: &RawDocument) -> bool {
-        self.root.matches_document(Doc::new(event.as_bytes()))
+        self.evaluate(event).unwrap_or(false)
     }
 
     /// Returns the cheapest condition that every matching event meets.

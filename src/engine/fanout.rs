@@ -7,6 +7,7 @@ use crate::delivery::{Ending, Outbox};
 use crate::engine::From;
 use crate::engine::plan::{Framing, Plan, Served, Wanted};
 use crate::mongo::{Event, ResumeToken};
+use crate::query::Predicate;
 use crate::wire::frame;
 
 /// One session in a group.
@@ -168,14 +169,23 @@ impl Pushes<'_, '_> {
 /// Whether an event passes a plan's own evaluation. The stages of a dedicated plan were MongoDB's to evaluate.
 pub(super) fn passes(plan: &Plan, event: &RawDocument) -> bool {
     let stages = match &plan.served {
-        Served::Shared(predicates) => predicates.iter().all(|predicate| predicate.matches(event)),
+        Served::Shared(predicates) => predicates
+            .iter()
+            .all(|predicate| holds(plan, predicate, event)),
         Served::Dedicated { .. } => true,
     };
-    stages
-        && plan
-            .notify
-            .as_ref()
-            .is_none_or(|notify| notify.matches(event))
+    let notify = plan.notify.as_ref();
+    stages && notify.is_none_or(|notify| holds(plan, notify, event))
+}
+
+/// Whether a predicate lets an event pass. One that fails on it (`$divide` by a string) skips it for this group.
+fn holds(plan: &Plan, predicate: &Predicate, event: &RawDocument) -> bool {
+    predicate.evaluate(event).unwrap_or_else(|error| {
+        metrics::counter!("sidestream_events_skipped_total").increment(1);
+        let namespace = &plan.wanted.namespace;
+        tracing::warn!(collection = %namespace, %error, "event skipped, the filter fails on it");
+        false
+    })
 }
 
 /// Renders one event, once for each way in which somebody wants to see it.

@@ -110,7 +110,10 @@ pub(crate) fn necessary(node: &Node) -> Necessary {
             .map(necessary)
             .reduce(either)
             .unwrap_or(Necessary::Nothing),
-        Node::Constant(true) | Node::Not(_) | Node::Leaf { path: None, .. } => Necessary::Scan,
+        Node::Constant(true)
+        | Node::Not(_)
+        | Node::Expression(_)
+        | Node::Leaf { path: None, .. } => Necessary::Scan,
         Node::Constant(false) => Necessary::Nothing,
         Node::Leaf {
             path: Some(path),
