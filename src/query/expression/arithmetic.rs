@@ -264,11 +264,12 @@ fn whole<'d>(
     }))
 }
 
-/// As `quantize`, but NaN for what is infinite.
+/// As `quantize`, but NaN for what is infinite or has too many digits before the point.
 fn quantized(decimal: Decimal, exponent: i32, rounding: Rounding) -> Decimal {
-    match decimal {
-        Decimal::Infinite { .. } => Decimal::Nan,
-        _ => decimal::quantize(decimal, exponent, rounding),
+    match (decimal, decimal::quantize(decimal, exponent, rounding)) {
+        (Decimal::Infinite { .. }, _) => Decimal::Nan,
+        (_, Decimal::Finite { exponent: got, .. }) if got != exponent => Decimal::Nan,
+        (_, quantized) => quantized,
     }
 }
 

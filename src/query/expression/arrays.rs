@@ -334,12 +334,8 @@ pub(super) fn zip<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'
         arrays.push(elements);
     }
     let mut fillers = Vec::new();
-    if let Node::Array(defaults) = defaults {
-        for default in defaults {
-            fillers.push(default.evaluate(scope)?);
-        }
-    } else if let Some(defaults) = defaults.evaluate(scope)? {
-        fillers.extend(defaults.elements().map(Some));
+    if let Some(defaults) = defaults.evaluate(scope)? {
+        fillers.extend(defaults.elements());
     }
     let lens = arrays.iter().map(Vec::len);
     let len = match is_true(longest.evaluate(scope)?.as_ref()) {
@@ -351,7 +347,7 @@ pub(super) fn zip<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'
         let mut tuple = Builder::new();
         for (column, array) in arrays.iter().enumerate() {
             scope.step()?;
-            let filler = || fillers.get(column).cloned().flatten();
+            let filler = || fillers.get(column).cloned();
             let value = array.get(row).cloned().or_else(filler);
             tuple.element(value.unwrap_or_else(Computed::null).value());
         }

@@ -420,8 +420,9 @@ pub(super) fn of_double(double: f64) -> Decimal {
         coefficient,
         exponent: power - (DIGITS_MAX as i32 - 1),
     };
-    // The exponent that is preferred is 0.
-    while number.exponent < 0 && number.coefficient.is_multiple_of(10) {
+    // The exponent that is preferred is 0, but of what is cut off all 34 digits stay.
+    let is_exact = number.decimal().compare_double(double).is_eq();
+    while is_exact && number.exponent < 0 && number.coefficient.is_multiple_of(10) {
         number.coefficient /= 10;
         number.exponent += 1;
     }

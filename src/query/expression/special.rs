@@ -298,7 +298,13 @@ impl Parser<'_> {
         let mut arguments = vec![Node::Constant(Constant::new(flag.value()))];
         arguments.push(match object.get(b"defaults") {
             None => Node::Absent,
-            Some(defaults) if is_longest && list(defaults)? == count => self.operand(defaults)?,
+            // The server lets a missing value into an array there, which then has two lengths: so only constants.
+            Some(defaults) if is_longest && list(defaults)? == count => {
+                match self.operand(defaults)? {
+                    constant @ Node::Constant(_) => constant,
+                    _ => return Err(refuse("$zip with defaults that are no constants")),
+                }
+            }
             Some(_) => return Err(refused()),
         });
         if count == 0 {

@@ -467,7 +467,7 @@ impl Generator {
             12 => doc! { "$zip": {
                 "inputs": [a, self.argument(Want::Array, depth)],
                 "useLongestLength": true,
-                "defaults": [self.argument(Want::Any, depth), 1],
+                "defaults": [self.literal(Want::Number), 1],
             } },
             13 => doc! { "$setDifference": [a, self.argument(Want::Array, depth)] },
             14 => doc! { "$objectToArray": self.argument(Want::Object, depth) },
