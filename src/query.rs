@@ -19,10 +19,15 @@
 //! # What is supported
 //!
 //! Implicit equality, `$eq $ne $gt $gte $lt $lte $in $nin $exists $type $size $all $elemMatch $mod $regex $not`, the four
-//! bit tests, `$and $or`, `$nor` of one clause (the server refuses a change stream with more), `$comment`. Not: `$expr`,
-//! `$where`, `$text`, geometry; nor `$jsonSchema`, for which one would have to be MongoDB's own dialect of draft 4 (`bsonType`,
-//! `required` of missing against null, `uniqueItems` by BSON order, `patternProperties` by PCRE) keyword by keyword, while what
-//! people check with it in a stream, types and presence, `$type` and `$exists` say.
+//! bit tests, `$and $or`, `$nor` of one clause (the server refuses a change stream with more), `$comment`, and `$expr` (under `$or`
+//! and `$nor` only what never fails, and not on what the server rewrites for the oplog). Not: `$where`, `$text`, geometry; nor
+//! `$jsonSchema`, for which one would have to be MongoDB's own dialect of draft 4 (`bsonType`, `required` of missing against null,
+//! `uniqueItems` by BSON order, `patternProperties` by PCRE) keyword by keyword, while what people check with it in a stream,
+//! types and presence, `$type` and `$exists` say.
+//!
+//! Of aggregation expressions, what `expression::operators` lists. Not, since it is not exact for every value: `$exp $ln $log $log10 $pow` and the
+//! trigonometry, conversions of strings to dates, names of timezones, sets whose order shows (`$setUnion`, `$setIntersection`); nor what is not the
+//! same twice (`$rand`, `$$NOW`, `$function`).
 
 use bson::{Bson, Document, RawDocument};
 
@@ -40,7 +45,7 @@ mod stages;
 mod tests;
 mod value;
 
-pub use crate::query::expression::Failure;
+pub use crate::query::expression::{Expression, Failure};
 pub use crate::query::matcher::condition::{Condition, Key, Kinds, OperationTypes, Range};
 pub use crate::query::matcher::necessary::{Clause, Necessary};
 pub use crate::query::path::Path;
@@ -96,10 +101,31 @@ fn fits<'v>(mut values: impl Iterator<Item = &'v Bson>, depth: usize) -> bool {
 /// The server takes 200 levels of a document.
 const FILTER_DEPTH_MAX: usize = 200;
 
+/// Compiles an aggregation expression: the field `value` of a document.
+///
+/// # Errors
+/// [`Unsupported`] where the expression is not known to mean the same here as in MongoDB, or is none.
+pub fn compile_expression(holder: &RawDocument) -> Result<Expression, Unsupported> {
+    let holder = Doc::new(holder.as_bytes());
+    let value = holder.get(b"value").ok_or_else(|| Unsupported {
+        what: "no expression".to_owned(),
+        place: String::new(),
+    })?;
+    expression::compile(value, &mut expression::Budget::new())
+}
+
 impl Predicate {
     /// Says whether MongoDB's `$match` would let the event pass.
+    ///
+    /// # Errors
+    /// [`Failure`] where an `$expr` fails on the event and no other condition is false.
+    pub fn evaluate(&self, event: &RawDocument) -> Result<bool, Failure> {
+        self.root.evaluate(Doc::new(event.as_bytes()))
+    }
+
+    /// As [`Predicate::evaluate`], for whoever skips an event on which it fails.
     pub fn matches(&self, event: &RawDocument) -> bool {
-        self.root.matches_document(Doc::new(event.as_bytes()))
+        self.evaluate(event).unwrap_or(false)
     }
 
     /// Returns what every matching event must meet.

@@ -263,12 +263,15 @@ pub(super) fn outcome<'e>(
     plan: &Plan,
     event: &'e RawDocument,
 ) -> Result<Option<Cow<'e, RawDocument>>, Failure> {
-    let shown = match &plan.served {
+    let outcome = match &plan.served {
         Served::Shared(pipeline) => pipeline.run(event)?,
         Served::Dedicated { .. } => Some(Cow::Borrowed(event)),
     };
-    let notify = plan.notify.as_deref();
-    Ok(shown.filter(|shown| notify.is_none_or(|notify| notify.matches(shown))))
+    let passes = match (&outcome, plan.notify.as_deref()) {
+        (Some(outcome), Some(notify)) => notify.evaluate(outcome)?,
+        (_, None) | (None, _) => true,
+    };
+    Ok(outcome.filter(|_| passes))
 }
 
 /// What becomes of an event for those who want to see it in one way.

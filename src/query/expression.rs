@@ -20,23 +20,56 @@
 //!
 //! # The rooms
 //!
-//! - `parse`: from BSON to nodes, argument counts, variables, and the server's folding of constants.
+//! - `parse`, `special`: from BSON to nodes, argument counts, variables, and the server's folding of constants.
+//! - `operators`: the table of all operators; what is not in it is not supported.
 //! - `node`: the tree and its evaluation, and how a path fans out over arrays (unlike in a filter, a number is a name).
 //! - `computed`: values, borrowed or made.
+//! - `logic`, `arithmetic`, `sums`, `strings`, `arrays`, `sets`, `objects`, `convert`, `dates`: what the operators do.
+//! - `numeric`, `decimal`, `compensated`, `number_text`, `text`, `calendar`: what they do it with.
+//!
+//! # Limits
+//!
+//! An expression has a bounded depth and number of parts; an evaluation a bounded number of steps, and values a bounded size and depth. What
+//! reaches a limit of evaluation fails on that event. The server has the last two limits itself, where a result leaves it.
+//!
+//! # What depends on the server's version
+//!
+//! `$add` and `$multiply` add and multiply in the order of 6.0 (constants last), and `$toString` writes six digits of a double as it does.
+
+use bson::{RawDocument, RawDocumentBuf};
 
 use crate::query::Unsupported;
 use crate::query::expression::node::Node;
 use crate::query::value::{Doc, Value};
 
+mod arithmetic;
+mod arrays;
+mod calendar;
+mod compensated;
 pub(crate) mod computed;
+mod convert;
+mod dates;
+mod decimal;
+mod logic;
 mod node;
+mod number_text;
+mod numeric;
+mod objects;
+mod operators;
 mod parse;
+mod sets;
+mod special;
+mod strings;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod text;
 
 pub(crate) use crate::query::expression::computed::{Builder, Computed};
 
 /// A compiled expression.
 #[derive(Debug)]
-pub(crate) struct Expression {
+pub struct Expression {
     root: Node,
 }
 
@@ -90,12 +123,47 @@ pub(crate) fn compile_redact(
 }
 
 impl Expression {
+    /// Evaluates the expression on a document; the result stands in the field `value`, which is absent where it is missing.
+    ///
+    /// # Errors
+    /// [`Failure`] where the server fails, and at the limits of this module.
+    pub fn compute(&self, document: &RawDocument) -> Result<RawDocumentBuf, Failure> {
+        let mut result = Builder::new();
+        let mut scope = Scope::new(Doc::new(document.as_bytes()));
+        if let Some(value) = self.evaluate(&mut scope)? {
+            result.field(b"value", value.value());
+        }
+        let bytes = result.document()?.value().bytes().to_vec();
+        RawDocumentBuf::from_bytes(bytes).map_err(|error| {
+            Failure::new(LIMIT_CODE, format!("a result that is no BSON ({error})"))
+        })
+    }
+
     /// Evaluates the expression; `None` is a missing value.
     ///
     /// # Errors
     /// [`Failure`] where the server fails, and at the limits of this module.
     pub(crate) fn evaluate<'d>(&'d self, scope: &mut Scope<'d>) -> Outcome<'d> {
         self.root.evaluate(scope)
+    }
+
+    /// Evaluates the expression as `$expr` does.
+    ///
+    /// # Errors
+    /// As [`Expression::evaluate`].
+    pub(crate) fn is_true(&self, document: Doc<'_>) -> Result<bool, Failure> {
+        let value = self.evaluate(&mut Scope::new(document))?;
+        Ok(node::is_true(value.as_ref()))
+    }
+
+    /// Says whether it reads one of these fields of an event, or the event as a whole.
+    pub(crate) fn reads(&self, fields: &[&str]) -> bool {
+        self.root.reads(fields)
+    }
+
+    /// Says whether there are events on which it fails. *Necessary only*: it may say so of what never does.
+    pub(crate) fn fails(&self) -> bool {
+        self.root.fails()
     }
 
     /// Returns the value that it is, whatever the event, if it is one: `Some(None)` for `$$REMOVE`.

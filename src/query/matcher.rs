@@ -1,5 +1,6 @@
 //! The compiled filter: a tree of conditions, each at a path or on what is below it.
 
+use crate::query::expression::{Expression, Failure};
 use crate::query::matcher::leaf::Test;
 use crate::query::path::{Leaf, Path};
 use crate::query::value::{Doc, Value};
@@ -21,9 +22,25 @@ pub(crate) enum Node {
         path: Option<Path>,
         test: Test,
     },
+    /// `$expr`: what the expression makes of the document is true.
+    Expression(Box<Expression>),
 }
 
 impl Node {
+    /// Judges a document on which `$expr` may fail.
+    ///
+    /// The server evaluates conditions in an order of its own. So one that is false decides wherever it stands, and the
+    /// parser lets an expression that fails stand only where all must hold.
+    pub(crate) fn evaluate(&self, document: Doc<'_>) -> Result<bool, Failure> {
+        match self {
+            Self::And(nodes) => decide(nodes, document, false),
+            Self::Or(nodes) => decide(nodes, document, true),
+            Self::Not(node) => node.evaluate(document).map(|matches| !matches),
+            Self::Expression(expression) => expression.is_true(document),
+            Self::Constant(_) | Self::Leaf { .. } => Ok(self.matches_document(document)),
+        }
+    }
+
     pub(crate) fn matches_document(&self, document: Doc<'_>) -> bool {
         match self {
             Self::And(nodes) => nodes.iter().all(|node| node.matches_document(document)),
@@ -39,6 +56,7 @@ impl Node {
                     path.visit(document, leaf, &mut |value| test.matches(value))
                 })
             }
+            Self::Expression(expression) => expression.is_true(document).unwrap_or(false),
         }
     }
 
@@ -50,6 +68,21 @@ impl Node {
             Self::Not(node) => !node.matches_element(element),
             Self::Constant(constant) => *constant,
             Self::Leaf { test, .. } => test.matches(Some(element)),
+            // The parser lets none stand there, as the server does.
+            Self::Expression(_) => false,
         }
     }
+}
+
+/// Says whether one of them is as `decides`; one that fails counts only if none is.
+fn decide(nodes: &[Node], document: Doc<'_>, decides: bool) -> Result<bool, Failure> {
+    let mut failure = None;
+    for node in nodes {
+        match node.evaluate(document) {
+            Ok(matches) if matches == decides => return Ok(decides),
+            Ok(_) => (),
+            Err(first) => failure = failure.or(Some(first)),
+        }
+    }
+    failure.map_or(Ok(!decides), Err)
 }

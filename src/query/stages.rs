@@ -214,12 +214,20 @@ impl Pipeline {
     /// [`Failure`] where the server would fail on the event, and at the limits of this module.
     pub fn run<'e>(&self, event: &'e RawDocument) -> Result<Option<Cow<'e, RawDocument>>, Failure> {
         let (filters, rest) = self.stages.split_at(self.first_reshaping);
-        let passes = |stage: &Stage| match stage {
-            Stage::Match(predicate) => predicate.matches(event),
-            Stage::Project(_) | Stage::ReplaceRoot(_) | Stage::Redact(_) => true,
-        };
-        if !filters.iter().all(passes) {
-            return Ok(None);
+        // The server makes one filter of them and evaluates it in an order of its own: one that is false decides.
+        let mut failure = None;
+        for stage in filters {
+            match stage {
+                Stage::Match(predicate) => match predicate.evaluate(event) {
+                    Ok(true) => (),
+                    Ok(false) => return Ok(None),
+                    Err(first) => failure = failure.or(Some(first)),
+                },
+                Stage::Project(_) | Stage::ReplaceRoot(_) | Stage::Redact(_) => (),
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         if rest.is_empty() {
             return Ok(Some(Cow::Borrowed(event)));
@@ -275,7 +283,11 @@ impl Pipeline {
             out.keeps_slots = stages[place + 1..].iter().any(Stage::fills_slots);
             match stage {
                 Stage::Match(predicate) => {
-                    if !RawDocument::from_bytes(bytes).is_ok_and(|event| predicate.matches(event)) {
+                    // Bytes that this module made are a document.
+                    let Ok(reshaped) = RawDocument::from_bytes(bytes) else {
+                        return Ok(None);
+                    };
+                    if !predicate.evaluate(reshaped)? {
                         return Ok(None);
                     }
                     spare = out.take();

@@ -142,6 +142,19 @@ impl<'d> Computed<'d> {
             .map(|(_, value)| self.part(value))
     }
 
+    /// Refuses a value nested deeper than the server lets out.
+    ///
+    /// # Errors
+    /// Then.
+    pub(crate) fn check_depth(&self) -> Result<(), Failure> {
+        match self.value().container() {
+            Some(container) if !is_shallow(container, DEPTH_MAX) => {
+                Err(Failure::new(15, "a value nested so deeply"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a value of its own of one that lies inside this one.
     pub(crate) fn part(&self, inner: Value<'_>) -> Self {
         let bytes = match &self.bytes {
@@ -169,6 +182,13 @@ impl<'d> Computed<'d> {
 /// Returns where `inner`, a part of `whole`, begins in it.
 fn offset(whole: &[u8], inner: &[u8]) -> usize {
     (inner.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
+}
+
+fn is_shallow(container: Doc<'_>, depth: usize) -> bool {
+    let mut inner = container
+        .elements()
+        .filter_map(|(_, value)| value.container());
+    depth > 0 && inner.all(|container| is_shallow(container, depth - 1))
 }
 
 impl Bytes<'_> {
@@ -240,9 +260,12 @@ impl Builder {
         })
     }
 
-    /// Returns how many bytes there are so far.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+    /// Refuses what has grown too large already.
+    ///
+    /// # Errors
+    /// As [`Builder::array`].
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        check_size(self.bytes.len())
     }
 }
 
@@ -269,6 +292,8 @@ fn decimal_digits(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
     }
 }
 
+/// The server's limit of a document's depth.
+const DEPTH_MAX: usize = 200;
 /// A decimal128 and an array of nothing fit.
 const INLINE_BYTES: usize = 16;
 /// The server's limit of a document, with its allowance for what it adds itself.

@@ -1,6 +1,11 @@
 //! The tree of an expression, and what it makes of an event.
 
-use crate::query::expression::{Builder, Computed, Outcome, Scope};
+use bson::spec::ElementType;
+
+use crate::query::expression::numeric::{Numeric, wrong_type};
+use crate::query::expression::operators::{Fails, Operator};
+use crate::query::expression::{Builder, Computed, Failure, Outcome, Scope};
+use crate::query::regex::Regex;
 use crate::query::value::Value;
 
 /// A part of an expression.
@@ -15,10 +20,18 @@ pub(super) enum Node {
     Object(Box<[(Box<[u8]>, Node)]>),
     Array(Box<[Node]>),
     Call {
-        function: Function,
+        operator: &'static Operator,
         arguments: Box<[Node]>,
-        operator: &'static str,
     },
+    Match(Match),
+}
+
+/// `$regexMatch` of a pattern that stands in the expression.
+#[derive(Debug)]
+pub(super) struct Match {
+    pub(super) input: Box<Node>,
+    /// `None` where the pattern is null: nothing matches.
+    pub(super) regex: Option<Regex>,
 }
 
 /// What an operator does; it evaluates its arguments itself, in the server's order.
@@ -27,7 +40,7 @@ pub(super) type Function = for<'d> fn(&'d [Node], &mut Scope<'d>) -> Outcome<'d>
 /// A value that stands in the expression.
 #[derive(Debug)]
 pub(super) struct Constant {
-    kind: bson::spec::ElementType,
+    kind: ElementType,
     bytes: Box<[u8]>,
 }
 
@@ -71,10 +84,10 @@ impl Node {
                 array.array().map(Some)
             }
             Self::Call {
-                function,
+                operator,
                 arguments,
-                ..
-            } => function(arguments, scope),
+            } => (operator.function)(arguments, scope),
+            Self::Match(regex) => regex.evaluate(scope),
         }
     }
 
@@ -83,10 +96,73 @@ impl Node {
         match self {
             Self::Constant(constant) => Some(Some(constant.value())),
             Self::Missing => Some(None),
-            Self::Absent | Self::Path(_) | Self::Object(_) | Self::Array(_) | Self::Call { .. } => {
-                None
-            }
+            Self::Absent
+            | Self::Path(_)
+            | Self::Object(_)
+            | Self::Array(_)
+            | Self::Call { .. }
+            | Self::Match(_) => None,
         }
+    }
+
+    /// Says whether there are events on which it fails. *Necessary only*: it may say so of what never does.
+    pub(super) fn fails(&self) -> bool {
+        match self {
+            Self::Constant(_) | Self::Missing | Self::Absent | Self::Path(_) => false,
+            Self::Object(fields) => fields.iter().any(|(_, node)| node.fails()),
+            Self::Array(nodes) => nodes.iter().any(Node::fails),
+            Self::Call {
+                operator,
+                arguments,
+            } => operator.fails == Fails::Sometimes || arguments.iter().any(Node::fails),
+            Self::Match(_) => true,
+        }
+    }
+
+    /// Says whether it reads one of these fields of the root, or the root as a whole.
+    pub(super) fn reads(&self, fields: &[&str]) -> bool {
+        match self {
+            Self::Constant(_) | Self::Missing | Self::Absent => false,
+            Self::Path(path) => match (path.variable, path.names.first()) {
+                (Variable::Place(_), _) => false,
+                (Variable::Root | Variable::Current, None) => true,
+                (Variable::Root | Variable::Current, Some(first)) => {
+                    fields.iter().any(|field| field.as_bytes() == &**first)
+                }
+            },
+            Self::Object(inner) => inner.iter().any(|(_, node)| node.reads(fields)),
+            Self::Array(nodes) => nodes.iter().any(|node| node.reads(fields)),
+            Self::Call { arguments, .. } => arguments.iter().any(|node| node.reads(fields)),
+            Self::Match(regex) => regex.input.reads(fields),
+        }
+    }
+
+    /// Says whether it is the same for all events: no path leads from it to one.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Constant(_) | Self::Missing | Self::Absent => true,
+            Self::Path(path) => matches!(path.variable, Variable::Place(_)),
+            Self::Object(fields) => fields.iter().all(|(_, node)| node.is_closed()),
+            Self::Array(nodes) => nodes.iter().all(Node::is_closed),
+            Self::Call { arguments, .. } => arguments.iter().all(Node::is_closed),
+            Self::Match(regex) => regex.input.is_closed(),
+        }
+    }
+}
+
+/// Evaluates; `None` where the value is missing, null or undefined.
+pub(super) fn given<'d>(node: &'d Node, scope: &mut Scope<'d>) -> Outcome<'d> {
+    let value = node.evaluate(scope)?;
+    Ok(value.filter(|value| !value.is_nullish()))
+}
+
+/// Says whether the server takes a value for true: all but false, zero, null, undefined and missing.
+pub(super) fn is_true(value: Option<&Computed<'_>>) -> bool {
+    match value {
+        None => false,
+        Some(value) if value.is_nullish() => false,
+        Some(value) if value.kind() == ElementType::Boolean => value.value().bytes() != [0],
+        Some(value) => Numeric::of(value.value()).is_none_or(|number| !number.is_zero()),
     }
 }
 
@@ -98,8 +174,30 @@ impl Constant {
         }
     }
 
+    pub(super) fn int(integer: i32) -> Self {
+        Self::new(Computed::int(integer).value())
+    }
+
     pub(super) fn value(&self) -> Value<'_> {
         Value::new(self.kind, &self.bytes)
+    }
+}
+
+impl Match {
+    fn evaluate<'d>(&'d self, scope: &mut Scope<'d>) -> Outcome<'d> {
+        let value = given(&self.input, scope)?;
+        let matches = match (&value, &self.regex) {
+            (None, _) => false,
+            (Some(value), _) if value.kind() != ElementType::String => {
+                return Err(wrong_type(51104, "$regexMatch", Some(value)));
+            }
+            (Some(_), None) => false,
+            (Some(value), Some(regex)) => match std::str::from_utf8(value.value().text()) {
+                Ok(_) => regex.matches(value.value()),
+                Err(_) => return Err(Failure::new(51156, "$regexMatch in what is no UTF-8")),
+            },
+        };
+        Ok(Some(Computed::boolean(matches)))
     }
 }
 

@@ -4,7 +4,8 @@ use bson::spec::ElementType;
 
 use crate::query::Unsupported;
 use crate::query::expression::node::{Constant, FieldPath, Node, Variable};
-use crate::query::expression::{Budget, Builder};
+use crate::query::expression::operators::{self, Arity, Operator};
+use crate::query::expression::{Budget, Scope};
 use crate::query::value::{Doc, Value};
 
 /// Where an expression stands.
@@ -80,10 +81,72 @@ impl Parser<'_> {
     }
 
     fn operator(&mut self, name: &[u8], operand: Value<'_>) -> Parsed<Node> {
-        match name {
-            b"$literal" | b"$const" => Ok(Node::Constant(Constant::new(operand))),
-            _ => Err(refuse_name(name)),
+        if matches!(name, b"$literal" | b"$const") {
+            return Ok(Node::Constant(Constant::new(operand)));
         }
+        if name == b"$regexMatch" {
+            return self.regex_match(operand);
+        }
+        let operator = operators::find(name).ok_or_else(|| refuse_name(name))?;
+        let arguments = match operator.arity {
+            Arity::Between(least, most) => {
+                let arguments = self.list(operand)?;
+                if !(least..=most).contains(&arguments.len()) {
+                    return Err(refuse(&format!("{} of so many arguments", operator.name)));
+                }
+                arguments
+            }
+            Arity::Named(required, optional) => {
+                self.named(operator, operand, required, optional)?
+            }
+            Arity::Special => self.special(operator, operand)?,
+        };
+        self.call(operator, arguments)
+    }
+
+    /// Parses a list of arguments, or one alone.
+    pub(super) fn list(&mut self, operand: Value<'_>) -> Parsed<Vec<Node>> {
+        match operand.container().filter(|_| operand.is_array()) {
+            Some(list) => list
+                .elements()
+                .map(|(_, value)| self.operand(value))
+                .collect(),
+            None => Ok(vec![self.operand(operand)?]),
+        }
+    }
+
+    /// Parses an object of arguments; those not given are absent.
+    fn named(
+        &mut self,
+        operator: &Operator,
+        operand: Value<'_>,
+        required: &[&str],
+        optional: &[&str],
+    ) -> Parsed<Vec<Node>> {
+        let object = named_arguments(operator, operand, required, optional)?;
+        let is_reduce = operator.name == "$reduce";
+        let mut arguments = Vec::new();
+        for name in required.iter().chain(optional) {
+            let Some(value) = object.get(name.as_bytes()) else {
+                arguments.push(Node::Absent);
+                continue;
+            };
+            arguments.push(match is_reduce && *name == "in" {
+                true => self.with_variables(&[b"this", b"value"], value)?,
+                false => self.operand(value)?,
+            });
+        }
+        Ok(arguments)
+    }
+
+    /// Parses where more variables are known.
+    pub(super) fn with_variables(&mut self, names: &[&[u8]], value: Value<'_>) -> Parsed<Node> {
+        let before = self.variables.len();
+        self.variables
+            .extend(names.iter().map(|name| Box::from(*name)));
+        let node = self.operand(value);
+        self.variables.truncate(before);
+        node
     }
 
     /// Parses `$a.b` and `$$variable.a.b`.
@@ -122,6 +185,18 @@ impl Parser<'_> {
         Ok(Node::Path(FieldPath { variable, names }))
     }
 
+    pub(super) fn variables_len(&self) -> usize {
+        self.variables.len()
+    }
+
+    /// Makes the node of `$$CURRENT`.
+    pub(super) fn current_document(&self) -> Node {
+        Node::Path(FieldPath {
+            variable: self.current(),
+            names: Box::default(),
+        })
+    }
+
     fn current(&self) -> Variable {
         self.variable(b"CURRENT").unwrap_or(Variable::Current)
     }
@@ -155,37 +230,56 @@ fn redact_constant(name: &[u8]) -> Option<Node> {
 /// # Errors
 /// Where that fails: the server then refuses the whole pipeline.
 pub(super) fn fold(node: Node) -> Parsed<Node> {
-    let is_constant = |node: &Node| matches!(node, Node::Constant(_));
+    let is_constant =
+        |node: &Node| matches!(node, Node::Constant(_) | Node::Missing | Node::Absent);
     let folds = match &node {
         Node::Array(nodes) => nodes.iter().all(is_constant),
         Node::Object(fields) => fields.iter().all(|(_, node)| is_constant(node)),
-        Node::Constant(_) | Node::Missing | Node::Absent | Node::Path(_) | Node::Call { .. } => {
-            false
-        }
+        Node::Call { arguments, .. } => arguments.iter().all(is_constant),
+        Node::Match(regex) => is_constant(&regex.input),
+        Node::Constant(_) | Node::Missing | Node::Absent | Node::Path(_) => false,
     };
     if !folds {
         return Ok(node);
     }
-    let mut value = Builder::new();
-    match &node {
-        Node::Array(nodes) => nodes.iter().for_each(|node| {
-            if let Some(Some(constant)) = node.constant() {
-                value.element(constant);
-            }
-        }),
-        Node::Object(fields) => fields.iter().for_each(|(name, node)| {
-            if let Some(Some(constant)) = node.constant() {
-                value.field(name, constant);
-            }
-        }),
-        _ => return Ok(node),
+    let constant = evaluated(&node)?;
+    Ok(constant.map_or(Node::Missing, Node::Constant))
+}
+
+/// Evaluates what is the same for all events.
+pub(super) fn evaluated(node: &Node) -> Parsed<Option<Constant>> {
+    let mut scope = Scope::new(Doc::new(EMPTY));
+    let value = node
+        .evaluate(&mut scope)
+        .map_err(|failure| refuse(&format!("a constant that fails ({failure})")))?;
+    Ok(value.map(|value| Constant::new(value.value())))
+}
+
+/// Returns the object of arguments if it has all that it must and nothing else.
+pub(super) fn named_arguments<'v>(
+    operator: &Operator,
+    operand: Value<'v>,
+    required: &[&str],
+    optional: &[&str],
+) -> Parsed<Doc<'v>> {
+    let object = operand.container().filter(|_| !operand.is_array());
+    let object = object.ok_or_else(|| refuse(&format!("{} of no object", operator.name)))?;
+    let mut seen: Vec<&[u8]> = Vec::new();
+    for (name, _) in object.elements() {
+        let mut known = required.iter().chain(optional);
+        if seen.contains(&name) || !known.any(|known| known.as_bytes() == name) {
+            let name = String::from_utf8_lossy(name);
+            return Err(refuse(&format!("{name} in {}", operator.name)));
+        }
+        seen.push(name);
     }
-    let value = match &node {
-        Node::Array(_) => value.array(),
-        _ => value.document(),
-    };
-    let value = value.map_err(|_| refuse("an expression of this size"))?;
-    Ok(Node::Constant(Constant::new(value.value())))
+    match required
+        .iter()
+        .find(|name| !seen.contains(&name.as_bytes()))
+    {
+        Some(name) => Err(refuse(&format!("{} without {name}", operator.name))),
+        None => Ok(object),
+    }
 }
 
 pub(super) fn refuse(what: &str) -> Unsupported {
@@ -199,5 +293,6 @@ pub(super) fn refuse_name(name: &[u8]) -> Unsupported {
     refuse(&String::from_utf8_lossy(name))
 }
 
+const EMPTY: &[u8] = &[5, 0, 0, 0, 0];
 /// Names of a path; as in a filter.
 const SEGMENTS_MAX: usize = 100;

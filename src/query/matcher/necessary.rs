@@ -215,7 +215,7 @@ fn below(node: &Node, array: Option<&Path>) -> Necessary {
             .reduce(Necessary::or)
             .unwrap_or_else(Necessary::nothing),
         Node::Not(node) => negated(node, array),
-        Node::Constant(true) => Necessary::anything(),
+        Node::Constant(true) | Node::Expression(_) => Necessary::anything(),
         Node::Constant(false) => Necessary::nothing(),
         Node::Leaf { path, test } => match (path, array) {
             (Some(path), None) => leaf(path, test),
@@ -244,7 +244,9 @@ fn negated(node: &Node, array: Option<&Path>) -> Necessary {
             Some(types) => Necessary::operations(types.complement()),
             None => Necessary::anything(),
         },
-        Node::And(_) | Node::Constant(_) | Node::Leaf { .. } => Necessary::anything(),
+        Node::And(_) | Node::Constant(_) | Node::Expression(_) | Node::Leaf { .. } => {
+            Necessary::anything()
+        }
     }
 }
 
@@ -321,9 +323,11 @@ fn of_each_element(path: &Path, node: &Node) -> Necessary {
             .reduce(Necessary::and)
             .unwrap_or_else(Necessary::anything),
         Node::Leaf { test, .. } if !test.takes_whole_arrays() => plain(path, test),
-        Node::Leaf { .. } | Node::Or(_) | Node::Not(_) | Node::Constant(_) => {
-            present(path, Kinds::of([Bracket::Array]))
-        }
+        Node::Leaf { .. }
+        | Node::Or(_)
+        | Node::Not(_)
+        | Node::Constant(_)
+        | Node::Expression(_) => present(path, Kinds::of([Bracket::Array])),
     }
 }
 

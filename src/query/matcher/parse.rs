@@ -3,6 +3,7 @@
 use bson::spec::ElementType;
 
 use crate::query::Unsupported;
+use crate::query::expression::{self, Budget};
 use crate::query::matcher::Node;
 use crate::query::matcher::leaf::{Bits, Comparison, Expects, Membership, Operand, Test, Types};
 use crate::query::order;
@@ -25,6 +26,19 @@ pub(crate) struct Parser {
     conditions_left: usize,
     items_left: usize,
     regexes_left: usize,
+    /// What `$expr` may be here.
+    expressions: Expressions,
+}
+
+/// Which `$expr` may stand in a filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expressions {
+    /// Any: all conditions must hold.
+    All,
+    /// Those that never fail: the server may or may not evaluate it, in an order of its own.
+    Safe,
+    /// None, inside `$elemMatch`.
+    None,
 }
 
 type Parsed<T> = Result<T, Unsupported>;
@@ -38,6 +52,7 @@ pub(crate) fn parse(filter: &[u8]) -> Parsed<Node> {
         conditions_left: CONDITIONS_MAX,
         items_left: ITEMS_MAX,
         regexes_left: REGEXES_MAX,
+        expressions: Expressions::All,
     };
     parser.filter(Doc::new(filter), DEPTH_MAX)
 }
@@ -51,9 +66,17 @@ impl Parser {
             self.count(name)?;
             match name {
                 b"$and" => nodes.push(Node::And(self.filters(name, value, depth)?)),
-                b"$or" => nodes.push(Node::Or(self.filters(name, value, depth)?)),
+                b"$or" => {
+                    let clauses = self.with(Expressions::Safe, |parser| {
+                        parser.filters(name, value, depth)
+                    })?;
+                    nodes.push(Node::Or(clauses));
+                }
+                b"$expr" => nodes.push(self.expression(value)?),
                 b"$nor" => {
-                    let clauses = self.filters(name, value, depth)?;
+                    let clauses = self.with(Expressions::Safe, |parser| {
+                        parser.filters(name, value, depth)
+                    })?;
                     // With two and more the server refuses the change stream, whatever they ask for but `clusterTime`
                     // (measured on 6.0.5): what is no stream there is none here.
                     if clauses.len() > 1 {
@@ -78,6 +101,38 @@ impl Parser {
             }
         }
         Ok(all_of(nodes))
+    }
+
+    /// Parses `$expr`.
+    fn expression(&mut self, value: Value<'_>) -> Parsed<Node> {
+        let expression = expression::compile(value, &mut Budget::new())?;
+        if self.expressions == Expressions::None {
+            return Err(refuse("$expr in $elemMatch", ""));
+        }
+        if self.expressions == Expressions::Safe && expression.fails() {
+            return Err(refuse("an $expr that can fail, under $or or $nor", ""));
+        }
+        if expression.reads(&REWRITTEN) {
+            return Err(refuse(
+                "$expr on what the server rewrites for the oplog",
+                "",
+            ));
+        }
+        Ok(Node::Expression(Box::new(expression)))
+    }
+
+    fn with<T>(
+        &mut self,
+        expressions: Expressions,
+        parse: impl FnOnce(&mut Self) -> Parsed<T>,
+    ) -> Parsed<T> {
+        let before = self.expressions;
+        if before != Expressions::None {
+            self.expressions = expressions;
+        }
+        let parsed = parse(self);
+        self.expressions = before;
+        parsed
     }
 
     fn filters(&mut self, name: &[u8], value: Value<'_>, depth: usize) -> Parsed<Box<[Node]>> {
@@ -254,7 +309,9 @@ impl Parser {
             !matches!(first, Some(b"$and" | b"$or" | b"$nor" | b"$comment"))
         });
         if !on_values {
-            let node = self.filter(document, place.depth)?;
+            let node = self.with(Expressions::None, |parser| {
+                parser.filter(document, place.depth)
+            })?;
             return Ok(Test::ElementDocument(Box::new(node)));
         }
         let place = Place {

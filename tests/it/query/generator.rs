@@ -8,6 +8,8 @@ use bson::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+mod expr;
+
 /// Makes documents and filters; the same seed makes the same ones.
 pub(super) struct Generator {
     random: StdRng,
