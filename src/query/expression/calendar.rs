@@ -18,17 +18,24 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn of(millis: i64) -> Self {
-        let days = millis.div_euclid(DAY_MILLIS);
-        let rest = millis.rem_euclid(DAY_MILLIS);
+        Self::local(millis, 0)
+    }
+
+    /// Takes it apart in a timezone that is so many minutes before UTC's clock.
+    pub(super) fn local(millis: i64, minutes: i64) -> Self {
+        // In seconds, since the first and the last milliseconds have no room for an offset.
+        let seconds = millis.div_euclid(1000) + minutes * 60;
+        let days = seconds.div_euclid(DAY_SECONDS);
+        let rest = seconds.rem_euclid(DAY_SECONDS);
         let (year, month, day) = civil(days);
         Self {
             year,
             month,
             day,
-            hour: rest / HOUR_MILLIS,
-            minute: rest / MINUTE_MILLIS % 60,
-            second: rest / 1000 % 60,
-            millisecond: rest % 1000,
+            hour: rest / 3600,
+            minute: rest / 60 % 60,
+            second: rest % 60,
+            millisecond: millis.rem_euclid(1000),
             days,
         }
     }
@@ -89,6 +96,4 @@ pub(super) fn days_of(year: i64, month: i64, day: i64) -> i64 {
 pub(super) const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
-pub(super) const MINUTE_MILLIS: i64 = 60_000;
-pub(super) const HOUR_MILLIS: i64 = 60 * MINUTE_MILLIS;
-pub(super) const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
+const DAY_SECONDS: i64 = 24 * 60 * 60;

@@ -2,7 +2,7 @@
 
 use bson::spec::ElementType;
 
-use crate::query::expression::calendar::{MINUTE_MILLIS, Moment};
+use crate::query::expression::calendar::Moment;
 use crate::query::expression::node::{Node, given};
 use crate::query::expression::numeric::wrong_type;
 use crate::query::expression::{Computed, Failure, Outcome, Scope};
@@ -39,8 +39,8 @@ fn part<'d>(
     let Some(date) = given(date, scope)? else {
         return Ok(Some(Computed::null()));
     };
-    let local = millis(&date)?.saturating_add(offset(zone) * MINUTE_MILLIS);
-    Ok(Some(part(&Moment::of(local))))
+    let moment = Moment::local(millis(&date)?, offset(zone));
+    Ok(Some(part(&moment)))
 }
 
 macro_rules! parts {
@@ -84,10 +84,9 @@ pub(super) fn to_string<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Out
         };
     };
     let minutes = offset(zone);
-    let local = millis(&date)?.saturating_add(minutes * MINUTE_MILLIS);
+    let moment = Moment::local(millis(&date)?, minutes);
     let format = format.constant().flatten().map(|format| format.text());
     let format = format.unwrap_or(FORMAT);
-    let moment = Moment::of(local);
     check_years(&moment, format)?;
     let mut text = Vec::new();
     let mut rest = format.iter();

@@ -160,7 +160,6 @@ pub(super) fn set_field<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Out
     };
     let name = name.evaluate(scope)?;
     let input = input.evaluate(scope)?;
-    let value = value.evaluate(scope)?;
     let Some(input) = input.filter(|input| !input.is_nullish()) else {
         return Ok(Some(Computed::null()));
     };
@@ -168,8 +167,8 @@ pub(super) fn set_field<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Out
         return Err(wrong_type(4161105, "$setField", Some(&input)));
     }
     let name = name.as_ref().map_or(&[][..], |name| name.value().text());
+    let mut value = value.evaluate(scope)?;
     let mut result = Builder::new();
-    let mut value = value;
     for (field, old) in input
         .value()
         .container()

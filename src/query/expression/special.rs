@@ -47,6 +47,14 @@ impl Parser<'_> {
             true => commuted(operator, arguments)?,
             false => arguments,
         };
+        let is_no_array = |node: &Node| match node.constant() {
+            Some(value) => value.is_none_or(|value| !value.is_array()),
+            None => false,
+        };
+        if matches!(name, "$setEquals" | "$setIsSubset") && arguments.iter().any(is_no_array) {
+            // The server makes sets of constants before it sees an event.
+            return Err(refuse(&format!("{name} of a constant that is no array")));
+        }
         let arguments = match reduced(name, arguments) {
             Reduced::To(node) => return Ok(node),
             Reduced::Arguments(arguments) => arguments,
