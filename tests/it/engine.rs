@@ -344,7 +344,7 @@ async fn who_comes_back_by_a_cursor_gets_each_event_once() {
 
 /// What only MongoDB evaluates.
 fn dedicated() -> Vec<Document> {
-    vec![doc! { "$match": { "$expr": { "$gte": ["$fullDocument.n", 0] } } }]
+    vec![doc! { "$match": { "$expr": { "$ne": ["$$NOW", null] } } }]
 }
 
 #[tokio::test]
@@ -353,22 +353,44 @@ async fn dedicated_clients_with_one_id_each_get_all_behind_it() {
 }
 
 #[tokio::test]
-async fn an_event_on_which_a_pipeline_fails_is_skipped_alone() {
-    let house = House::open(mongo_uri().await, "fails", RING_BYTES).await;
-    let divided = doc! { "$add": ["$fullDocument.n", { "$multiply": [0, "$fullDocument.d"] }] };
-    let stages =
-        vec![doc! { "$project": { "operationType": 1, "fullDocument": { "n": divided } } }];
+async fn an_event_on_which_a_pipeline_fails_is_skipped_alone_in_process() {
+    check_failing("fails", vec![]).await;
+}
+
+#[tokio::test]
+async fn an_event_on_which_a_pipeline_fails_is_skipped_alone_by_a_cursor() {
+    check_failing("fails_dedicated", dedicated()).await;
+}
+
+/// Every other event fails, by a divisor that is 0 or no number, and by a root that is no document.
+async fn check_failing(database: &str, mut stages: Vec<Document>) {
+    let house = House::open(mongo_uri().await, database, RING_BYTES).await;
+    let ratio = doc! { "$divide": ["$fullDocument.n", "$fullDocument.d"] };
+    stages.extend([
+        doc! { "$addFields": { "ratio": ratio } },
+        doc! { "$replaceRoot": { "newRoot": { "$ifNull": ["$fullDocument.root", "$$ROOT"] } } },
+        doc! { "$project": { "operationType": 1, "fullDocument": { "n": 1 } } },
+    ]);
     let mut session = house.subscribe(stages, None).await.expect("subscribed");
     let data = house.collection("data");
-    for (number, divisor) in [
-        (0, 1.into()),
-        (7, "no number".into()),
-        (1, bson::Bson::Int32(1)),
-    ] {
-        let document = doc! { "n": number, "d": divisor };
-        data.insert_one(document).await.expect("inserted");
+    for (number, document) in [
+        doc! { "d": 0 },
+        doc! { "d": "no number" },
+        doc! { "d": 1, "root": 1 },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let good = doc! { "n": number as i32, "d": 1 };
+        data.insert_one(good).await.expect("inserted");
+        let mut failing = doc! { "n": 7 };
+        failing.extend(document);
+        data.insert_one(failing).await.expect("inserted");
     }
-    session.expect(0..2).await;
+    data.insert_one(doc! { "n": 3, "d": 1 })
+        .await
+        .expect("inserted");
+    session.expect(0..4).await;
     house.close().await;
 }
 

@@ -12,6 +12,7 @@ mod legacy;
 mod privileges;
 mod proxy;
 mod query;
+mod reshaping;
 mod session;
 mod support;
 mod tutorial;

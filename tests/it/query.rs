@@ -11,6 +11,9 @@ use crate::support;
 
 mod change_stream;
 mod generator;
+mod shaper;
+mod stages;
+mod stages_stream;
 
 use generator::Generator;
 

@@ -20,8 +20,8 @@ async fn compiled_filters_select_what_a_change_stream_delivers() {
     let client = Client::with_uri_str(support::mongo_uri().await)
         .await
         .expect("a server");
-    let history = History::make(&client, &mut generator).await;
-    let events = history.read(None).await.expect("events");
+    let history = History::make(&client, &mut generator, "stream").await;
+    let events = history.read(&[]).await.expect("events");
     assert!(
         events.len() > 3 * DOCUMENTS,
         "every kind of event: {}",
@@ -36,7 +36,7 @@ async fn compiled_filters_select_what_a_change_stream_delivers() {
         compiled += 1;
         matches += compare(&history, &filter, &predicate, &events).await;
     }
-    history.database.drop().await.expect("dropped");
+    history.drop().await;
     println!(
         "{compiled} of {filters} filters, {} events, {matches} matches",
         events.len()
@@ -54,7 +54,8 @@ async fn compare(
     predicate: &Predicate,
     events: &[RawDocumentBuf],
 ) -> u64 {
-    let delivered = match history.read(Some(filter)).await {
+    let stage = doc! { "$match": filter.clone() };
+    let delivered = match history.read(&[stage]).await {
         Ok(delivered) => delivered,
         Err(error) => panic!("compiled, but the server refuses {}: {error}", text(filter)),
     };
@@ -79,21 +80,22 @@ async fn compare(
     matches
 }
 
-fn token(event: &RawDocumentBuf) -> String {
+pub(super) fn token(event: &RawDocumentBuf) -> String {
     let token = event.get_document("_id").expect("a token");
     token.get_str("_data").expect("its text").to_owned()
 }
 
 /// A database in which everything has already happened.
-struct History {
+pub(super) struct History {
     database: Database,
     begin: Timestamp,
     end: Timestamp,
 }
 
 impl History {
-    async fn make(client: &Client, generator: &mut Generator) -> Self {
-        let database = client.database(&format!("query_stream_{}", std::process::id()));
+    /// Makes it with the documents of `generator`, in a database named after `purpose`.
+    pub(super) async fn make(client: &Client, generator: &mut Generator, purpose: &str) -> Self {
+        let database = client.database(&format!("query_{purpose}_{}", std::process::id()));
         let begin = operation_time(&database).await;
         let data = database.collection::<Document>("data");
         for id in 0..DOCUMENTS as i32 {
@@ -143,8 +145,15 @@ impl History {
         }
     }
 
-    /// Reads all events, or those that the filter lets through, until the stream has passed the end.
-    async fn read(&self, filter: Option<&Document>) -> mongodb::error::Result<Vec<RawDocumentBuf>> {
+    pub(super) async fn drop(self) {
+        self.database.drop().await.expect("dropped");
+    }
+
+    /// Reads what the stages make of all events, until the stream has passed the end.
+    pub(super) async fn read(
+        &self,
+        stages: &[Document],
+    ) -> mongodb::error::Result<Vec<RawDocumentBuf>> {
         let watch = self
             .database
             .watch()
@@ -152,9 +161,7 @@ impl History {
         let watch = watch
             .start_at_operation_time(self.begin)
             .max_await_time(std::time::Duration::from_millis(1));
-        let stream = watch
-            .pipeline(filter.map(|filter| doc! { "$match": filter.clone() }))
-            .await?;
+        let stream = watch.pipeline(stages.iter().cloned()).await?;
         let mut stream = stream.with_type::<RawDocumentBuf>();
         let mut events = Vec::new();
         loop {

@@ -318,7 +318,7 @@ impl Generator {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Bson {
+    pub(super) fn value(&mut self, depth: usize) -> Bson {
         match self.random.random_range(0..20) {
             0..=4 if depth > 0 => {
                 let count = self.pick(&[0, 1, 1, 2, 2, 3]);
@@ -378,7 +378,7 @@ impl Generator {
         }
     }
 
-    fn number(&mut self) -> Bson {
+    pub(super) fn number(&mut self) -> Bson {
         let decimal = |text: &str| Bson::Decimal128(text.parse::<Decimal128>().expect("a decimal"));
         match self.random.random_range(0..10) {
             0..=2 => Bson::Int32(self.pick(&[0, 1, 2, 3, -1, -2, 5, 7, 255, i32::MAX, i32::MIN])),
