@@ -5,16 +5,18 @@
 //! definition, and to one that has. Nobody is connected. CPU of MongoDB is what its `serverStatus` tells, so a deployment that
 //! others use, too, gives no figures.
 
-#[path = "bench-support/stack.rs"]
-#[allow(dead_code, reason = "other benchmarks need more of it")]
-mod stack;
+#[path = "bench-support/support.rs"]
+mod support;
 
 use std::{fs, time::Duration};
 
 use bson::{Bson, Document, doc};
 use mongodb::{Client, Collection};
 
-use stack::{COLLECTION, Mongod, Outcome, Sidestream, open_websocket};
+use support::{
+    Outcome, process,
+    stack::{COLLECTION, Mongod, Sidestream, open_websocket},
+};
 
 fn main() -> Outcome<()> {
     let arguments = std::env::args()
@@ -38,7 +40,7 @@ async fn measure(rounds: usize, writes: usize) -> Outcome<()> {
     println!(
         "sidestream {} bench-watched: {rounds} rounds of {writes} inserts of 128 B and {writes} updates of one field, one after the other; {}; {}",
         env!("CARGO_PKG_VERSION"),
-        stack::processor(),
+        process::processor(),
         mongod.title
     );
     let mongo = Client::with_uri_str(&mongod.uri).await?;

@@ -72,7 +72,7 @@ impl Limits {
             sessions_per_user: of_sessions("sessions_per_user", SESSIONS_PER_USER),
             sessions_per_address: of_sessions("sessions_per_address", SESSIONS_PER_ADDRESS),
             subscriptions_per_feed: of_sessions("subscriptions_per_feed", SUBSCRIPTIONS),
-            groups: of_sessions("groups", GROUPS),
+            groups: section.count("groups", sessions.saturating_mul(2), 1..=20_000_000),
             groups_size: section.size("groups_size", GROUPS_SIZE, MIB..=64 * GIB),
             outbox: of_outboxes("outbox", OUTBOX),
             outboxes,
@@ -154,9 +154,6 @@ const SESSIONS_PER_ADDRESS: usize = 20_000;
 
 /// One database is the ordinary case, so it may have them all.
 const SUBSCRIPTIONS: usize = SESSIONS;
-
-/// Each session may have values of its own.
-const GROUPS: usize = SESSIONS;
 
 /// 150 bytes are an ordinary pipeline with its values: room for twice as many groups as there may be. Decoded, compiled and
 /// indexed each byte takes about ten.

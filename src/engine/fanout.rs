@@ -335,6 +335,10 @@ impl<'a> Renderer<'a> {
 
     /// What there is for these wishes, within what frames may hold. `outcome` is what a plan makes of the event: if that is
     /// the event itself, others who wish the same share the frame.
+    #[expect(
+        clippy::ptr_arg,
+        reason = "whether it is the event itself is what the frames are shared by"
+    )]
     pub(super) fn show(
         &mut self,
         wanted: &Arc<Wanted>,

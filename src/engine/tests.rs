@@ -80,13 +80,11 @@ impl Session {
     }
 
     fn frames(&mut self) -> Vec<Bytes> {
-        let mut runs: Vec<Run> = Vec::new();
-        self.outlet.take_ready(&mut runs, usize::MAX);
         let mut frames = Vec::new();
         for Run {
             mut bytes,
             frames: count,
-        } in runs
+        } in self.runs()
         {
             for _ in 0..count {
                 let end = memchr::memmem::find(&bytes, b"\n\n").expect("the end of an event");
@@ -95,6 +93,12 @@ impl Session {
             assert!(bytes.is_empty(), "a run is whole frames");
         }
         frames
+    }
+
+    fn runs(&mut self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        self.outlet.take_ready(&mut runs, usize::MAX);
+        runs
     }
 }
 
@@ -172,11 +176,7 @@ async fn frames_of_one_batch_are_one_run() {
     hub.deliver(vec![event(1)]).await;
     hub.deliver((2..=500).map(event).collect()).await;
     settled(&hub).await;
-    let runs = sessions.each_mut().map(|session| {
-        let mut runs: Vec<Run> = Vec::new();
-        session.outlet.take_ready(&mut runs, usize::MAX);
-        runs
-    });
+    let runs = sessions.each_mut().map(Session::runs);
     assert!(runs[0].len() < 10, "{} runs", runs[0].len());
     assert_eq!(runs[0].iter().map(|run| run.frames).sum::<u32>(), 500);
     for (one, other) in runs[0].iter().zip(&runs[1]) {

@@ -165,11 +165,6 @@ impl Expression {
     pub(crate) fn fails(&self) -> bool {
         self.root.fails()
     }
-
-    /// Returns the value that it is, whatever the event, if it is one: `Some(None)` for `$$REMOVE`.
-    pub(crate) fn constant(&self) -> Option<Option<Value<'_>>> {
-        self.root.constant()
-    }
 }
 
 impl Budget {

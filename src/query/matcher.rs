@@ -5,6 +5,7 @@ use crate::query::matcher::leaf::Test;
 use crate::query::path::{Leaf, Path};
 use crate::query::value::{Doc, Value};
 
+mod aliases;
 pub(crate) mod condition;
 pub(crate) mod leaf;
 pub(crate) mod necessary;

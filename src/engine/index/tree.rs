@@ -48,10 +48,13 @@ pub(super) trait Routes<Id> {
 #[derive(Debug)]
 pub(super) struct Node<Id> {
     here: IndexMap<Id, OperationTypes>,
-    values: Vec<(PathId, HashMap<Arc<[u8]>, Branch<Id>>)>,
+    values: Vec<(PathId, Branches<Id>)>,
     ranges: Vec<(PathId, u8, Intervals<Id>)>,
     kinds: Vec<(PathId, Kinds, Members<Id>)>,
 }
+
+/// By the key of a value.
+type Branches<Id> = HashMap<Arc<[u8]>, Branch<Id>>;
 
 #[derive(Debug)]
 enum Branch<Id> {

@@ -108,7 +108,7 @@ async fn deliver_and_count(handle: &PrometheusHandle) {
         let after = ["candidates", "renderings"].map(|what| counted(handle, what));
         let frames: usize = sessions
             .iter_mut()
-            .map(|session| session.frames().len())
+            .map(|session| session.runs().len())
             .sum();
         assert_eq!(frames, matches + RESIDUAL_ONLY);
         assert_eq!(after[0] - before[0], matches + RESIDUAL_ONLY, "candidates");

@@ -67,7 +67,7 @@ impl Necessary {
     pub fn and(self, other: Self) -> Self {
         if self.clauses.len() * other.clauses.len() > CLAUSES_MAX {
             // Either alone is necessary too; the one with fewer clauses needs fewer lookups.
-            let self_is_less = self.is_unconditional() < other.is_unconditional()
+            let self_is_less = (!self.is_unconditional() && other.is_unconditional())
                 || self.clauses.len() < other.clauses.len();
             return if self_is_less { self } else { other };
         }

@@ -5,7 +5,8 @@ use bson::spec::ElementType;
 use crate::query::Unsupported;
 use crate::query::expression::{self, Budget};
 use crate::query::matcher::Node;
-use crate::query::matcher::leaf::{Bits, Comparison, Expects, Membership, Operand, Test, Types};
+use crate::query::matcher::aliases::types;
+use crate::query::matcher::leaf::{Bits, Comparison, Expects, Membership, Operand, Test};
 use crate::query::order;
 use crate::query::order::number::Number;
 use crate::query::path::Path;
@@ -442,7 +443,7 @@ fn not(node: Node) -> Node {
     Node::Not(Box::new(node))
 }
 
-fn array(value: Value<'_>) -> Option<Doc<'_>> {
+pub(super) fn array(value: Value<'_>) -> Option<Doc<'_>> {
     value.container().filter(|_| value.is_array())
 }
 
@@ -486,40 +487,8 @@ fn truth(operand: Value<'_>) -> Option<bool> {
     }
 }
 
-fn types(operand: Value<'_>) -> Option<Types> {
-    let mut types = Types::default();
-    match array(operand) {
-        None => add_type(operand, &mut types)?,
-        Some(array) => {
-            for (_, value) in array.elements() {
-                add_type(value, &mut types)?;
-            }
-            array.elements().next()?;
-        }
-    }
-    Some(types)
-}
-
-fn add_type(operand: Value<'_>, types: &mut Types) -> Option<()> {
-    use ElementType as T;
-    let kind = match (operand.as_str(), integer(operand)) {
-        (Some("number"), _) => {
-            for kind in [T::Int32, T::Int64, T::Double, T::Decimal128] {
-                types.insert(kind);
-            }
-            return Some(());
-        }
-        (Some(alias), _) => TYPE_ALIASES.iter().find(|(_, name)| *name == alias)?.0,
-        (None, Some(-1)) => T::MinKey,
-        (None, Some(code @ 1..=127)) => T::from(u8::try_from(code).ok()?)?,
-        (None, _) => return None,
-    };
-    types.insert(kind);
-    Some(())
-}
-
 /// Returns what is a whole number in every type that the server takes here.
-fn integer(operand: Value<'_>) -> Option<i64> {
+pub(super) fn integer(operand: Value<'_>) -> Option<i64> {
     match Number::of(operand)? {
         Number::Integer(integer) => Some(integer),
         number @ Number::Double(double) => number
@@ -587,30 +556,6 @@ const REWRITTEN: [&str; 6] = [
 /// What an oplog entry has and an event has not. A change stream asks the entry, so that events are hidden that have no such
 /// field (measured on 6.0.5).
 const HIDDEN: [&str; 2] = ["lsid", "txnNumber"];
-
-const TYPE_ALIASES: [(ElementType, &str); 21] = [
-    (ElementType::Double, "double"),
-    (ElementType::String, "string"),
-    (ElementType::EmbeddedDocument, "object"),
-    (ElementType::Array, "array"),
-    (ElementType::Binary, "binData"),
-    (ElementType::Undefined, "undefined"),
-    (ElementType::ObjectId, "objectId"),
-    (ElementType::Boolean, "bool"),
-    (ElementType::DateTime, "date"),
-    (ElementType::Null, "null"),
-    (ElementType::RegularExpression, "regex"),
-    (ElementType::DbPointer, "dbPointer"),
-    (ElementType::JavaScriptCode, "javascript"),
-    (ElementType::Symbol, "symbol"),
-    (ElementType::JavaScriptCodeWithScope, "javascriptWithScope"),
-    (ElementType::Int32, "int"),
-    (ElementType::Timestamp, "timestamp"),
-    (ElementType::Int64, "long"),
-    (ElementType::Decimal128, "decimal"),
-    (ElementType::MinKey, "minKey"),
-    (ElementType::MaxKey, "maxKey"),
-];
 
 /// The server allows 100 levels of a filter.
 const DEPTH_MAX: usize = 50;

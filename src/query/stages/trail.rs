@@ -179,7 +179,7 @@ impl Trail {
     /// Whether an event has a document there or none, since no stage made it something else.
     fn is_no_array(&self, path: &[&[u8]]) -> bool {
         let is_above = |set: &Set| begins_with(path, &set.path);
-        let is_known = NO_ARRAYS.iter().any(|known| *known == path);
+        let is_known = NO_ARRAYS.contains(&path);
         is_known && !self.is_replaced && !self.set.iter().any(is_above)
     }
 

@@ -28,7 +28,7 @@ impl Generator {
         }
     }
 
-    /// Takes operands for [`Generator::event_filter`] from events: times, keys, namespaces, changes.
+    /// Takes operands for [`Generator::event_filter_with_expression`] from events: times, keys, namespaces, changes.
     pub(super) fn see(&mut self, event: &Document) {
         for name in EVENT_FIELDS.iter().filter(|name| !name.starts_with("full")) {
             let found = name
@@ -38,14 +38,6 @@ impl Generator {
                 });
             self.seen.extend(found.filter(|value| !has_regex(value)));
         }
-    }
-
-    /// Makes a filter as [`Generator::filter`] does, for change events whose documents [`Generator::document`] made.
-    pub(super) fn event_filter(&mut self) -> Document {
-        self.roots = EVENT_FIELDS;
-        let filter = self.filter();
-        self.roots = FIELDS;
-        filter
     }
 
     /// Makes a document of a few short fields.

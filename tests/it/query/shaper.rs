@@ -204,7 +204,7 @@ impl Shaper {
                 _ => format!("${}", self.path()).into(),
             };
         }
-        let mut inner = |this: &mut Self| this.expression(depth - 1);
+        let inner = |this: &mut Self| this.expression(depth - 1);
         match self.random.random_range(0..14) {
             0 => doc! { "$ifNull": [self.field(), inner(self)] }.into(),
             1 | 2 => {

@@ -75,7 +75,7 @@ impl Generator {
             return doc! { "$literal": value }.into();
         }
         let is_event = self.roots == EVENT_FIELDS;
-        let root = match is_event && !self.one_in(4) {
+        let root = match is_event && !self.one_in(16) {
             true => self.pick(&["fullDocument.a", "fullDocument.b", "fullDocument.c"]),
             false => self.pick(self.roots),
         };

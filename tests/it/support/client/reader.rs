@@ -207,7 +207,12 @@ impl Reader {
             };
             let data = decoder.decode(&data)?;
             note(&mut |received| {
+                // From the last byte on, since an event ends with two.
+                let new = received.body.len().saturating_sub(1);
                 received.body.extend(&data);
+                if memchr::memmem::find(&received.body[new..], b"\n\n").is_none() {
+                    return;
+                }
                 received.events = parse_events(&String::from_utf8_lossy(&received.body));
             });
         }
