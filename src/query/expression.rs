@@ -7,7 +7,7 @@
 //!
 //! # How to use it
 //!
-//! ```ignore
+//! ```text
 //! let mut budget = Budget::new();
 //! let expression = compile(value, &mut budget)?;             // or compile_redact, which knows $$DESCEND, $$PRUNE, $$KEEP
 //! let mut scope = Scope::new(document);                      // for each event; one scope serves many expressions

@@ -215,7 +215,7 @@ fn trimmed<'d>(
     };
     let mut set: Vec<&[u8]> = WHITESPACE.iter().map(|text| text.as_bytes()).collect();
     if let Some(given) = &given_set {
-        set = characters(given.value().text());
+        set = characters(given.value().text())?;
     }
     let mut rest = value.value().text();
     while from_left && let Some(found) = set.iter().find(|character| rest.starts_with(character)) {
@@ -227,17 +227,25 @@ fn trimmed<'d>(
     string(rest)
 }
 
-/// Splits a text into its code points.
-fn characters(text: &[u8]) -> Vec<&[u8]> {
+/// Splits the characters to trim by, as the server does: by what each first byte says of its length. A text that another
+/// operator has cut inside a character fails where it would.
+fn characters(text: &[u8]) -> Result<Vec<&[u8]>, Failure> {
     let mut all = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() {
-        let next = rest.iter().skip(1).position(is_start);
-        let (character, behind) = rest.split_at(next.map_or(rest.len(), |place| place + 1));
+    while let Some(first) = rest.first() {
+        let length = match first {
+            0x80..=0xbf => return Err(Failure::new(50698, "$trim by what is no UTF-8")),
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf7 => 4,
+            0x00..=0x7f | 0xf8..=0xff => 1,
+        };
+        let cut = || Failure::new(50697, "$trim by a character that is cut");
+        let (character, behind) = rest.split_at_checked(length).ok_or_else(cut)?;
         all.push(character);
         rest = behind;
     }
-    all
+    Ok(all)
 }
 
 pub(super) fn index_bytes<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {

@@ -91,6 +91,14 @@ async fn trouble(
     let stage = doc! { "$match": filter.clone() };
     let delivered = match history.read(&[stage]).await {
         Ok(delivered) => delivered,
+        // Where an expression fails on an event, the server's stream ends.
+        Err(_)
+            if events
+                .iter()
+                .any(|event| predicate.evaluate(event).is_err()) =>
+        {
+            return None;
+        }
         Err(error) => return Some(format!("compiled, but the server refuses: {error}")),
     };
     let mut delivered = delivered.iter().map(token).peekable();
