@@ -33,7 +33,7 @@ pub use auth::{
 pub use grant::{Denied, Grant};
 pub use predicate::ParseError;
 pub use principal::{Mechanism, Principal};
-pub use request::RequestHead;
+pub use request::{KeptHead, RequestHead};
 
 use crate::delivery::Ending;
 use crate::notation::mounts::{Mount, Mounts};
@@ -142,14 +142,14 @@ impl Access {
         Ok(Grant {
             principal,
             permission,
-            head: Arc::new(head),
+            head: KeptHead::of(&head),
             record,
         })
     }
 
     /// Decides anew on the same head and principal, against the present permissions: what a live session has to hear.
     pub fn recheck(&self, grant: &Grant) -> Option<Ending> {
-        let Ok(permission) = self.judge(&grant.head, grant.principal.as_deref()) else {
+        let Ok(permission) = self.judge(&grant.head.unpacked(), grant.principal.as_deref()) else {
             return Some(Ending::PermissionGone);
         };
         // A session rests on what its permission says of the data, not on which one said it.

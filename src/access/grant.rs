@@ -6,7 +6,7 @@ use bson::Document;
 
 use crate::access::acl::Permission;
 use crate::access::principal::{Mechanism, Principal};
-use crate::access::request::RequestHead;
+use crate::access::request::KeptHead;
 
 /// A request was let in. The grant is alive: [`super::Access::recheck`] and [`super::Access::recheck_user`] say whether it
 /// still holds.
@@ -16,7 +16,7 @@ pub struct Grant {
     pub principal: Option<Arc<Principal>>,
     /// The permission that matched; none for the root role.
     pub permission: Option<Arc<Permission>>,
-    pub(super) head: Arc<RequestHead>,
+    pub(super) head: KeptHead,
     /// The user's stored record that the credentials were compared with; none where no record was read.
     pub(super) record: Option<Arc<Document>>,
 }
@@ -40,7 +40,7 @@ impl Grant {
     }
 
     /// The head it was given for.
-    pub fn head(&self) -> &RequestHead {
+    pub fn head(&self) -> &KeptHead {
         &self.head
     }
 

@@ -1,9 +1,13 @@
 //! What is known of a request before anything is decided: its head, read once.
 
+mod kept;
+
 use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, header};
 use percent_encoding::percent_decode_str;
+
+pub use kept::KeptHead;
 
 /// The head of a request for a stream, as the decision sees it.
 ///

@@ -73,7 +73,7 @@ impl Places {
     pub fn take(&self, grant: &Grant) -> Result<Seat, Refusal> {
         let name = grant.principal.as_ref();
         let name = name.map(|principal| Arc::from(principal.name.as_str()));
-        self.take_for(name, grant.head().peer.ip())
+        self.take_for(name, grant.head().peer().ip())
     }
 
     fn take_for(&self, user: Option<Arc<str>>, address: IpAddr) -> Result<Seat, Refusal> {

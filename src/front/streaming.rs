@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ use crate::lifecycle::Shutdown;
 use crate::mongo::Namespace;
 use crate::mongo::feed::State;
 use crate::proxy::ProxyBody;
-use crate::session::{self, ContentCoding, SessionSettings, sse, websocket};
+use crate::session::{self, Closed, ContentCoding, SessionSettings, sse, websocket};
 use crate::wire::JsonMode;
 
 /// Everything that serves streams.
@@ -171,19 +172,19 @@ impl Streaming {
             Framing::Sse => sse_head(request, coding, id),
         };
         let (half, id) = (Arc::clone(self), copied_value(id));
-        let session: Session = Box::new(move |socket| {
-            Box::pin(async move { half.run(admitted, socket, coding, id).await })
-        });
+        let session: Session = Box::new(move |socket| half.run(admitted, socket, coding, id));
         Answer::TakeOver { head, session }
     }
 
-    async fn run(
+    /// Runs a session. Not an `async fn`: that keeps its arguments beside what it makes of them, and there is one of these
+    /// futures for each session.
+    fn run(
         self: Arc<Self>,
         admitted: Admitted,
         socket: TakenSocket,
         coding: ContentCoding,
         id: HeaderValue,
-    ) {
+    ) -> BoxFuture<'static, ()> {
         let Admitted {
             stream,
             outlet,
@@ -193,15 +194,25 @@ impl Streaming {
         } = admitted;
         let begun = Instant::now();
         let client = socket.stream.for_session();
+        let early = socket.early;
         let expires =
             expires.map(|at| begun + at.duration_since(SystemTime::now()).unwrap_or_default());
-        let closed = match framing {
-            Framing::WebSocket { .. } => {
-                websocket::serve(client, socket.early, outlet, &self.websocket, expires).await
-            }
-            Framing::Sse => sse::serve(client, outlet, &self.sse, coding, expires).await,
-        };
-        drop(holds);
+        match framing {
+            Framing::WebSocket { .. } => Box::pin(async move {
+                let serving = websocket::serve(client, early, outlet, &self.websocket, expires);
+                let closed = serving.await;
+                drop(holds);
+                self.note(&stream, &id, begun, closed);
+            }),
+            Framing::Sse => Box::pin(async move {
+                let closed = sse::serve(client, outlet, &self.sse, coding, expires).await;
+                drop(holds);
+                self.note(&stream, &id, begun, closed);
+            }),
+        }
+    }
+
+    fn note(&self, stream: &str, id: &HeaderValue, begun: Instant, closed: Closed) {
         if self.access_log {
             tracing::info!(
                 target: "access",

@@ -109,7 +109,7 @@ async fn credentials_are_not_written_out() {
     let grant = get(&access, "/c/_streams/s?avars=hidden", Some("u:pw"))
         .await
         .unwrap();
-    let text = format!("{grant:?} {:?}", grant.head());
+    let text = format!("{grant:?} {:?}", grant.head().unpacked());
     assert!(text.contains("Grant"));
     for secret in ["Basic", PW, "hidden"] {
         assert!(!text.contains(secret), "{text}");

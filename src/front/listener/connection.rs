@@ -44,11 +44,10 @@ pub async fn serve<IO, S>(
 {
     // Boxed, so that a session's task has no room for what HTTP needed before it.
     let http = serve_http(stream, &client, service, head, shutdown, drain);
-    let end = Box::pin(http).await;
-    match end {
+    match Box::pin(http).await {
         End::Gone => (),
-        End::Closed { stream, has_unread } => close(stream, &[], has_unread).await,
-        End::Refused { stream, answer } => close(stream, answer, true).await,
+        End::Closed { stream, has_unread } => Box::pin(close(stream, &[], has_unread)).await,
+        End::Refused { stream, answer } => Box::pin(close(stream, answer, true)).await,
         End::Taken {
             mut stream,
             early,
@@ -213,7 +212,8 @@ async fn within_drain(session: impl Future<Output = ()>, shutdown: &Shutdown, dr
         () = &mut session => return,
         () = shutdown.draining() => (),
     }
-    let _ = timeout(drain, session).await;
+    // Boxed, since every session has room for it all its life.
+    let _ = Box::pin(timeout(drain, session)).await;
 }
 
 /// Ends a connection so that the client can read the answer: whatever it still sends is read and thrown away for a
