@@ -1,7 +1,8 @@
 //! Comparing passwords: slowly on purpose, off the reactor, bounded, and once.
 //!
-//! bcrypt runs on tokio's blocking threads, a few at a time; the others wait in a bounded queue, and not for long. A password
-//! found right is remembered as a digest under a key of this process, bound to the name and the stored hash: a changed hash
+//! bcrypt runs on tokio's blocking threads, a few at a time; the others wait in a bounded queue, and not for long. The same
+//! login at the same time, a thousand clients of one user after a restart, is one computation and one place in the queue: the
+//! others wait for its result. A password found right is remembered as a digest under a key of this process, bound to the name and the stored hash: a changed hash
 //! is another digest. A wrong one is never remembered, so it costs what it costs, and an unknown user costs the same.
 
 use std::collections::HashMap;
@@ -15,8 +16,8 @@ use hmac::{Hmac, Mac};
 use lru::LruCache;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -63,6 +64,8 @@ pub(super) struct Passwords {
     key: Zeroizing<[u8; 32]>,
     remembered: Mutex<LruCache<Digest, Instant>>,
     remembered_for: Duration,
+    /// What is being computed, with where its result will be told.
+    flights: Mutex<HashMap<Digest, watch::Receiver<Option<bool>>>>,
     permits: Arc<Semaphore>,
     queue: Queue,
     wait: Duration,
@@ -80,6 +83,7 @@ impl Passwords {
             key: Zeroizing::new(rand::random()),
             remembered: Mutex::new(LruCache::new(remembered_max)),
             remembered_for: settings.remembered_for,
+            flights: Mutex::default(),
             permits: Arc::new(Semaphore::new(settings.concurrent.max(1))),
             queue: Queue::new(settings.waiting_max),
             wait: settings.wait,
@@ -123,14 +127,39 @@ impl Passwords {
         } = *login;
         let hash = stored.and_then(|stored| usable_hash(name, stored));
         let digest = self.digest(&[name, hash.unwrap_or_default(), password]);
-        if hash.is_some() && self.remembers(&digest) {
-            return Ok(true);
+        let until = Instant::now() + self.wait;
+        loop {
+            if hash.is_some() && self.remembers(&digest) {
+                return Ok(true);
+            }
+            let mut result = match self.board(digest) {
+                Boarding::First(flight) => {
+                    let right = self.compute(hash, password, peer).await?;
+                    if right {
+                        self.remember(digest);
+                    }
+                    flight.land(right);
+                    return Ok(right);
+                }
+                Boarding::Beside(result) => result,
+            };
+            match timeout_at(until, result.wait_for(Option::is_some)).await {
+                Ok(Ok(right)) => return Ok(*right == Some(true)),
+                // Its client left, or it was told to come back: somebody else is the first.
+                Ok(Err(_)) => (),
+                Err(_) => return Err(too_many()),
+            }
         }
+    }
+
+    /// Computes the hash, or for want of one does the same work.
+    async fn compute(
+        &self,
+        hash: Option<&str>,
+        password: &Zeroizing<String>,
+        peer: IpAddr,
+    ) -> Result<bool, Unavailable> {
         let permit = self.permit(peer).await?;
-        // Whoever waited beside the same login has been proved right by it.
-        if hash.is_some() && self.remembers(&digest) {
-            return Ok(true);
-        }
         let cost = hash
             .and_then(cost_of)
             .unwrap_or_else(|| self.cost.load(Ordering::Relaxed));
@@ -141,13 +170,24 @@ impl Passwords {
             password: password.clone(),
             _permit: permit,
         };
-        let right = tokio::task::spawn_blocking(move || work.run())
+        tokio::task::spawn_blocking(move || work.run())
             .await
-            .map_err(|error| Unavailable(format!("comparing a password failed: {error}")))?;
-        if right {
-            self.remember(digest);
+            .map_err(|error| Unavailable(format!("comparing a password failed: {error}")))
+    }
+
+    /// Joins the same login that is being computed now, or begins.
+    fn board(&self, digest: Digest) -> Boarding<'_> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = flights.get(&digest) {
+            return Boarding::Beside(result.clone());
         }
-        Ok(right)
+        let (result, told) = watch::channel(None);
+        flights.insert(digest, told);
+        Boarding::First(Flight {
+            passwords: self,
+            digest,
+            result,
+        })
     }
 
     /// Takes the only place to work in, as a test needs it.
@@ -167,7 +207,7 @@ impl Passwords {
         drop(place);
         match permit {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Unavailable("too many logins at once".to_owned())),
+            Ok(Err(_)) | Err(_) => Err(too_many()),
         }
     }
 
@@ -203,6 +243,38 @@ impl Passwords {
             .unwrap_or_else(PoisonError::into_inner);
         remembered.put(digest, Instant::now());
     }
+}
+
+/// A login among those of the same user and password.
+enum Boarding<'a> {
+    First(Flight<'a>),
+    /// Beside the first, whose result it waits for.
+    Beside(watch::Receiver<Option<bool>>),
+}
+
+/// A login that is being computed. Dropped before it has landed, it leaves that to the next.
+struct Flight<'a> {
+    passwords: &'a Passwords,
+    digest: Digest,
+    result: watch::Sender<Option<bool>>,
+}
+
+impl Flight<'_> {
+    fn land(self, right: bool) {
+        self.result.send_replace(Some(right));
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let flights = &self.passwords.flights;
+        let mut flights = flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.remove(&self.digest);
+    }
+}
+
+fn too_many() -> Unavailable {
+    Unavailable("too many logins at once".to_owned())
 }
 
 /// Who waits for a place to work in: so many in all, and half of them from one address at most, so that one guesser of

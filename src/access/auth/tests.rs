@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
+use futures_util::poll;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use zeroize::Zeroizing;
 
@@ -54,6 +56,38 @@ async fn right_password_is_remembered_and_a_wrong_one_is_not() {
     assert_eq!(verify(&passwords, Some(PW), "pw").await, None);
     drop(busy);
     assert_eq!(verify(&passwords, Some(&changed), "pw").await, Some(true));
+}
+
+#[tokio::test]
+async fn the_same_login_at_the_same_time_is_computed_once() {
+    // One place to wait in, so a second computation would be told to come back.
+    let passwords = Passwords::new(&PasswordSettings {
+        concurrent: 1,
+        waiting_max: 1,
+        ..PasswordSettings::default()
+    });
+    for (password, right) in [("pw", true), ("no", false)] {
+        let busy = passwords.occupy().await;
+        let logins = (0..100).map(|_| verify(&passwords, Some(PW), password));
+        let mut logins = Box::pin(join_all(logins));
+        assert!(poll!(&mut logins).is_pending());
+        assert_eq!(verify(&passwords, Some(PW), "other").await, None);
+        drop(busy);
+        assert_eq!(logins.await, vec![Some(right); 100]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_beside_a_login_that_is_given_up_takes_its_place() {
+    let passwords = one_at_a_time();
+    let busy = passwords.occupy().await;
+    let mut first = Box::pin(verify(&passwords, Some(PW), "pw"));
+    let mut second = Box::pin(verify(&passwords, Some(PW), "pw"));
+    assert!(poll!(&mut first).is_pending());
+    assert!(poll!(&mut second).is_pending());
+    drop(first);
+    drop(busy);
+    assert_eq!(second.await, Some(true));
 }
 
 #[tokio::test(start_paused = true)]
