@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Collection};
 use sidestream::query::{self, Predicate};
@@ -24,7 +24,7 @@ use generator::Generator;
 /// `SIDESTREAM_QUERY_SEED` repeats a run, `SIDESTREAM_QUERY_PAIRS` makes it longer.
 #[tokio::test]
 async fn compiled_filters_select_what_mongodb_selects() {
-    let seed = from_environment("SIDESTREAM_QUERY_SEED").unwrap_or_else(rand::random);
+    let seed = seed();
     let pairs_min = from_environment("SIDESTREAM_QUERY_PAIRS").unwrap_or(PAIRS) as usize;
     println!("SIDESTREAM_QUERY_SEED={seed}");
     let mut generator = Generator::new(seed);
@@ -83,10 +83,11 @@ async fn compare(
     record: &mut Record,
 ) {
     // The server gives up at the first document on which an `$expr` fails, so those are left out.
+    let expressions = expressions(filter);
     let failing: Vec<i32> = stored
         .iter()
         .enumerate()
-        .filter_map(|(id, bytes)| predicate.evaluate(bytes).is_err().then_some(id as i32))
+        .filter_map(|(id, bytes)| fails(&expressions, bytes).then_some(id as i32))
         .collect();
     let truth = match server.select(filter, &failing).await {
         Ok(truth) => truth,
@@ -95,6 +96,7 @@ async fn compare(
     for (id, (document, bytes)) in documents.iter().zip(stored).enumerate() {
         if failing.contains(&(id as i32)) {
             record.failures += 1;
+            assert!(!predicate.matches(bytes), "lets through where it fails");
             continue;
         }
         record.pairs += 1;
@@ -114,6 +116,29 @@ async fn compare(
             );
         }
     }
+}
+
+/// Every `$expr` that must hold. Where one fails, another condition that is false decides for us; the server may have
+/// evaluated the expression first. Either way the document does not pass.
+fn expressions(filter: &Document) -> Vec<Predicate> {
+    let mut all = Vec::new();
+    for (name, value) in filter {
+        match (name.as_str(), value) {
+            ("$expr", _) => all.extend(query::compile(&doc! { "$expr": value.clone() })),
+            ("$and", Bson::Array(clauses)) => {
+                let clauses = clauses.iter().filter_map(Bson::as_document);
+                all.extend(clauses.flat_map(expressions));
+            }
+            _ => (),
+        }
+    }
+    all
+}
+
+fn fails(expressions: &[Predicate], document: &RawDocument) -> bool {
+    expressions
+        .iter()
+        .any(|expression| expression.evaluate(document).is_err())
 }
 
 /// Makes filter and document smaller as long as we and the server differ on them.
@@ -255,12 +280,19 @@ fn text(document: &Document) -> String {
     format!("{json}\n         {document}")
 }
 
+/// The seed of a run. The same one unless another is asked for: what a change breaks is told from what nobody had met yet,
+/// which is for long runs over many seeds (`docs/measuring.md`).
+fn seed() -> u64 {
+    from_environment("SIDESTREAM_QUERY_SEED").unwrap_or(SEED)
+}
+
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|value| value.parse().expect("a number"))
 }
 
+const SEED: u64 = 20_261_126;
 const PAIRS: u64 = 240_000;
 const DOCUMENTS: usize = 400;
 /// Filters asked of one set of documents.

@@ -21,6 +21,8 @@ pub(super) struct Parser<'b> {
     stage: Stage,
     /// The names of the variables in scope, innermost last; their places are those in the scope of evaluation.
     variables: Vec<Box<[u8]>>,
+    /// Whether a `$setField` or `$unsetField` was met.
+    pub(super) sets_field: bool,
 }
 
 pub(super) type Parsed<T> = Result<T, Unsupported>;
@@ -30,6 +32,7 @@ pub(super) fn parse(value: Value<'_>, budget: &mut Budget, stage: Stage) -> Pars
         budget,
         stage,
         variables: Vec::new(),
+        sets_field: false,
     };
     parser.operand(value)
 }
@@ -183,6 +186,11 @@ impl Parser<'_> {
             return Err(refused());
         }
         Ok(Node::Path(FieldPath { variable, names }))
+    }
+
+    /// Says whether it is parsed what `$reduce` does again and again.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.variables.iter().any(|name| **name == *b"value")
     }
 
     pub(super) fn variables_len(&self) -> usize {

@@ -353,6 +353,10 @@ impl Parser<'_> {
         operand: Value<'_>,
         names: &[&str],
     ) -> Parsed<Vec<Node>> {
+        // A field that was removed comes back at its old place on the server, not behind the others (measured on 6.0.5).
+        if std::mem::replace(&mut self.sets_field, true) || self.is_repeated() {
+            return Err(refuse("a second $setField or $unsetField"));
+        }
         let refused = || refuse_name(operator.name.as_bytes());
         let object = named_arguments(operator, operand, names, &[])?;
         let field = self.field_name(object.get(b"field").ok_or_else(refused)?)?;

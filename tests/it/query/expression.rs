@@ -6,7 +6,7 @@ use mongodb::{Client, Collection};
 use sidestream::query::{self, Expression};
 
 use super::expression_generator::Generator;
-use super::{from_environment, raw, text};
+use super::{from_environment, raw, seed, text};
 use crate::support;
 
 /// Compares `PAIRS` pairs of expression and document, and asserts that most expressions compile.
@@ -14,7 +14,7 @@ use crate::support;
 /// `SIDESTREAM_QUERY_SEED` repeats a run, `SIDESTREAM_EXPRESSION_PAIRS` makes it longer.
 #[tokio::test]
 async fn compiled_expressions_give_what_mongodb_gives() {
-    let seed = from_environment("SIDESTREAM_QUERY_SEED").unwrap_or_else(rand::random);
+    let seed = seed();
     let pairs_min = from_environment("SIDESTREAM_EXPRESSION_PAIRS").unwrap_or(PAIRS) as usize;
     println!("SIDESTREAM_QUERY_SEED={seed}");
     let mut generator = Generator::new(seed);

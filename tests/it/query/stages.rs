@@ -7,8 +7,8 @@ use futures_util::TryStreamExt;
 use mongodb::{Client, Collection};
 use sidestream::query::{self, Failure, Pipeline};
 
-use super::from_environment;
 use super::shaper::Shaper;
+use super::{from_environment, seed};
 use crate::support;
 
 /// Compares `PAIRS` pairs of pipeline and event, byte for byte, and asserts that most pipelines compile.
@@ -16,7 +16,7 @@ use crate::support;
 /// `SIDESTREAM_QUERY_SEED` repeats a run, `SIDESTREAM_PIPELINE_PAIRS` makes it longer.
 #[tokio::test]
 async fn compiled_pipelines_make_what_mongodb_makes() {
-    let seed = from_environment("SIDESTREAM_QUERY_SEED").unwrap_or_else(rand::random);
+    let seed = seed();
     let pairs_min = from_environment("SIDESTREAM_PIPELINE_PAIRS").unwrap_or(PAIRS) as usize;
     println!("SIDESTREAM_QUERY_SEED={seed}");
     let mut shaper = Shaper::new(seed);

@@ -5,16 +5,16 @@ use mongodb::Client;
 use sidestream::query;
 
 use super::change_stream::{History, token};
-use super::from_environment;
 use super::generator::Generator;
 use super::shaper::Shaper;
 use super::stages::{ID_CHANGED, Ours, Record, assert_alike, text};
+use super::{from_environment, seed};
 use crate::support;
 
 /// Compares what a change stream delivers of a pipeline with what the compiled one makes of the unfiltered events.
 #[tokio::test]
 async fn compiled_pipelines_make_what_a_change_stream_delivers() {
-    let seed = from_environment("SIDESTREAM_QUERY_SEED").unwrap_or_else(rand::random);
+    let seed = seed();
     let pipelines = from_environment("SIDESTREAM_PIPELINE_STREAMS").unwrap_or(PIPELINES);
     println!("SIDESTREAM_QUERY_SEED={seed}");
     let mut shaper = Shaper::new(seed);
