@@ -68,13 +68,26 @@ impl Bracket {
 ///
 /// The depth of the recursion is that of the shallower value, which for a filter's operand is bounded.
 pub(crate) fn compare(left: Value<'_>, right: Value<'_>) -> Ordering {
+    ordered::<false>(left, right)
+}
+
+/// As [`compare`], but as aggregation expressions do, which look at the length of a DBPointer's name only.
+pub(crate) fn compare_in_expression(left: Value<'_>, right: Value<'_>) -> Ordering {
+    ordered::<true>(left, right)
+}
+
+fn ordered<'a, const EXPRESSION: bool>(left: Value<'a>, right: Value<'a>) -> Ordering {
     let bracket = Bracket::of(left.kind);
     bracket
         .cmp(&Bracket::of(right.kind))
-        .then_with(|| compare_within(bracket, left, right))
+        .then_with(|| compare_within::<EXPRESSION>(bracket, left, right))
 }
 
-fn compare_within(bracket: Bracket, left: Value<'_>, right: Value<'_>) -> Ordering {
+fn compare_within<'a, const EXPRESSION: bool>(
+    bracket: Bracket,
+    left: Value<'a>,
+    right: Value<'a>,
+) -> Ordering {
     match bracket {
         Bracket::MinKey | Bracket::Undefined | Bracket::Null | Bracket::MaxKey => Ordering::Equal,
         Bracket::Number => match (Number::of(left), Number::of(right)) {
@@ -83,7 +96,7 @@ fn compare_within(bracket: Bracket, left: Value<'_>, right: Value<'_>) -> Orderi
         },
         Bracket::String | Bracket::Code => left.text().cmp(right.text()),
         Bracket::Object | Bracket::Array => {
-            compare_documents(Doc::new(left.bytes()), Doc::new(right.bytes()))
+            ordered_documents::<EXPRESSION>(Doc::new(left.bytes()), Doc::new(right.bytes()))
         }
         Bracket::Binary => compare_binary(left, right),
         Bracket::ObjectId | Bracket::Boolean => left.bytes().cmp(right.bytes()),
@@ -92,14 +105,21 @@ fn compare_within(bracket: Bracket, left: Value<'_>, right: Value<'_>) -> Orderi
         Bracket::Regex => left.regex().cmp(&right.regex()),
         Bracket::DbPointer => {
             let by_len = left.bytes().len().cmp(&right.bytes().len());
-            by_len.then_with(|| left.bytes().cmp(right.bytes()))
+            let compared = |value: Value<'a>| match EXPRESSION {
+                true => value
+                    .bytes()
+                    .last_chunk::<12>()
+                    .map_or(value.bytes(), |id| &id[..]),
+                false => value.bytes(),
+            };
+            by_len.then_with(|| compared(left).cmp(compared(right)))
         }
         Bracket::ScopedCode => {
             let (left_code, left_scope) = left.scoped_code();
             let (right_code, right_scope) = right.scoped_code();
             left_code
                 .cmp(right_code)
-                .then_with(|| compare_documents(left_scope, right_scope))
+                .then_with(|| ordered_documents::<EXPRESSION>(left_scope, right_scope))
         }
     }
 }
@@ -111,7 +131,7 @@ fn compare_binary(left: Value<'_>, right: Value<'_>) -> Ordering {
 }
 
 /// Field by field in stored order: bracket, then name, then value; the one that ends first is less.
-pub(crate) fn compare_documents(left: Doc<'_>, right: Doc<'_>) -> Ordering {
+fn ordered_documents<const EXPRESSION: bool>(left: Doc<'_>, right: Doc<'_>) -> Ordering {
     let mut right = right.elements();
     for (left_name, left_value) in left.elements() {
         let Some((right_name, right_value)) = right.next() else {
@@ -120,7 +140,7 @@ pub(crate) fn compare_documents(left: Doc<'_>, right: Doc<'_>) -> Ordering {
         let order = Bracket::of(left_value.kind)
             .cmp(&Bracket::of(right_value.kind))
             .then_with(|| left_name.cmp(right_name))
-            .then_with(|| compare(left_value, right_value));
+            .then_with(|| ordered::<EXPRESSION>(left_value, right_value));
         if order != Ordering::Equal {
             return order;
         }

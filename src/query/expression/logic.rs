@@ -18,7 +18,7 @@ pub(super) fn compare(left: Option<&Computed<'_>>, right: Option<&Computed<'_>>)
         right.map_or(missing, Computed::value),
     );
     let brackets = Bracket::of(left.kind).cmp(&Bracket::of(right.kind));
-    brackets.then_with(|| order::compare(left, right))
+    brackets.then_with(|| order::compare_in_expression(left, right))
 }
 
 fn compared<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Result<Ordering, Failure> {
