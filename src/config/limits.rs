@@ -180,7 +180,7 @@ const DEPTH: usize = 100;
 /// As many as MongoDB takes.
 const STAGES: usize = 1000;
 
-/// Some thousand ids in an `$in`. It takes some milliseconds to compile so many.
+/// Some thousand ids in an `$in`. To compile them takes the time of a connection's thread.
 const VALUES: usize = 20_000;
 
 /// Each costs mongod a cursor that reads the whole oplog. Few pipelines need one.

@@ -20,7 +20,8 @@ use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 /// How long after a member left the worker looks for all who have.
 const SWEEP_DELAY: Duration = Duration::from_millis(100);
 
-/// How many members it looks at before it does something else. All of a hundred thousand would hold up an event for 20 ms.
+/// How many members it looks at before it does something else. All of a hundred thousand at once would hold up
+/// the events of the collection.
 const SWEPT_AT_ONCE: usize = 2_000;
 
 /// How long it does something else.

@@ -135,6 +135,20 @@ impl Run<'_> {
             "send" => self.send(client, step).await,
             "shutdown" => self.clients[client].shutdown().await,
             "http" => {
+                let kind = match step
+                    .field("method")
+                    .and_then(Json::text)
+                    .unwrap_or_default()
+                {
+                    "PATCH" | "PUT" => Some("update"),
+                    "DELETE" => Some("delete"),
+                    _ => None,
+                };
+                if let Some(kind) = kind
+                    && std::mem::replace(&mut self.looks_up, kind == "update")
+                {
+                    self.await_lookup(kind).await;
+                }
                 let client = self.open(step).await;
                 self.statuses.push(status(&client));
             }
