@@ -1,5 +1,7 @@
 //! `[limits]`: what this process uses at most.
 
+use std::fmt::Display;
+
 use super::reader::Section;
 use super::value::size_text;
 
@@ -113,11 +115,13 @@ fn count_within(
 ) -> usize {
     let count = section.count(key, default.min(whole), 0..=10_000_000);
     if count > whole {
-        let text =
-            format!("{count} is more than limits.{whole_key}, {whole}, of which it is a part");
-        section.fault(key, text);
+        section.fault(key, more_than_whole(count, whole_key, whole));
     }
     count
+}
+
+fn more_than_whole(part: impl Display, whole_key: &str, whole: impl Display) -> String {
+    format!("{part} is more than limits.{whole_key}, {whole}, of which it is a part")
 }
 
 /// As [`count_within`], for sizes.
@@ -131,9 +135,7 @@ fn size_within(
     let size = section.size(key, default.min(whole), 4 * KIB..=4 * GIB);
     if size > whole {
         let (size, whole) = (size_text(size), size_text(whole));
-        let text =
-            format!("{size} is more than limits.{whole_key}, {whole}, of which it is a part");
-        section.fault(key, text);
+        section.fault(key, more_than_whole(size, whole_key, whole));
     }
     size
 }

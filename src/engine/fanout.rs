@@ -108,11 +108,9 @@ impl Group {
     /// Offers an event: if the plan lets it pass, its frame is put behind those that wait for [`Group::flush`]. Returns
     /// whether that must be called, and this is the first to say so.
     pub(super) fn offer(&mut self, event: &Event, render: &mut Renderer<'_>) -> bool {
-        let Some(first) = self.members.first() else {
+        if self.members.is_empty() {
             return false;
-        };
-        // One process, one budget.
-        let budget = Arc::clone(first.outbox.budget());
+        }
         let outcome = match outcome(&self.plan, &event.raw) {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return false,
@@ -129,7 +127,9 @@ impl Group {
                 return false;
             }
         }
-        let shown = render.show(&self.plan.wanted, &outcome, &budget);
+        // One process, one budget: any member's is it.
+        let budget = self.members[0].outbox.budget();
+        let shown = render.show(&self.plan.wanted, &outcome, budget);
         match shown {
             Shown::Not => false,
             Shown::Frame(frame) if self.unsettled == 0 => self.append(frame),
