@@ -31,6 +31,10 @@ use tokio::{
     runtime::{Builder, Runtime},
 };
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const BODY_BYTES: usize = 512;

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -35,10 +35,10 @@ use crate::front::listener::{Answer, ConnectionInfo, Service};
 use crate::front::refusal::preflight;
 use crate::front::route::{Address, Asks, asks};
 use crate::front::streaming::Streaming;
-use crate::proxy::Forwarder;
+use crate::proxy::{Forwarder, set_header};
 
 /// The header that names a request across systems.
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Whatever a client sends as an id beyond this is replaced.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -171,7 +171,7 @@ fn name(request: &mut Request<Incoming>) -> HeaderValue {
             let id = format!("{:016x}", rand::random::<u64>());
             let id = HeaderValue::try_from(id)
                 .expect("invariant: hexadecimal digits are a header value");
-            request.headers_mut().insert(REQUEST_ID, id.clone());
+            set_header(request, REQUEST_ID, id.clone());
             id
         }
     }

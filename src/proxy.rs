@@ -22,7 +22,7 @@ use http::HeaderValue;
 pub use self::{
     body::{BodyError, ProxyBody},
     forward::{Forwarded, Forwarder},
-    head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, Refusal},
+    head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, RawHead, Refusal, set_header},
     pool::{AddressError, ProxyError, ProxySettings, UpstreamAddress},
     tunnel::Tunnel,
 };

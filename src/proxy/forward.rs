@@ -9,7 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request, response,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
+    response,
 };
 use hyper::body::{Body, Incoming};
 use metrics::Counter;
@@ -98,7 +99,7 @@ impl Forwarder {
 
     async fn exchange(
         &self,
-        mut parts: request::Parts,
+        parts: request::Parts,
         body: Incoming,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
@@ -109,23 +110,19 @@ impl Forwarder {
             stays: headers::stays(parts.version, &parts.headers),
             upload: body.upload(),
         };
-        // The client's own headers stay here: those for the upstream are built anew should it be sent again.
-        let received = std::mem::take(&mut parts.headers);
+        let outgoing = self.outgoing(&parts, Intent::Exchange, client);
+        let mut next = outgoing.request(&parts.headers, body);
         let mut kept = self.pool.kept();
-        let again = (may_repeat && kept.is_some()).then(|| parts.clone());
-        let mut next = self.request(parts, &received, Intent::Exchange, client, body);
         // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
         while let Some(upstream) = kept {
-            match self.attempt(upstream, next, &side).await {
+            match self.attempt(upstream, &outgoing.head, next, &side).await {
                 Ok(forwarded) => return Ok(forwarded),
                 Err(ExchangeError::Unsent(request)) => next = *request,
-                Err(ExchangeError::Hyper(error)) if is_dead(&error) && again.is_some() => {
+                Err(ExchangeError::Hyper(error)) if is_dead(&error) && may_repeat => {
                     tracing::debug!(
                         "a kept upstream connection had died, trying once on a fresh one"
                     );
-                    let parts = again.unwrap_or_else(|| unreachable!("checked in the guard"));
-                    let body = RequestBody::Empty;
-                    next = self.request(parts, &received, Intent::Exchange, client, body);
+                    next = outgoing.request(&parts.headers, RequestBody::Empty);
                     break;
                 }
                 Err(error) => return Err(proxy_error(error)),
@@ -133,7 +130,7 @@ impl Forwarder {
             kept = self.pool.kept();
         }
         let upstream = self.pool.fresh().await?;
-        self.attempt(upstream, next, &side)
+        self.attempt(upstream, &outgoing.head, next, &side)
             .await
             .map_err(proxy_error)
     }
@@ -141,12 +138,13 @@ impl Forwarder {
     async fn attempt(
         &self,
         mut upstream: Box<Upstream>,
+        head: &Bytes,
         request: Request<RequestBody>,
         side: &ClientSide,
     ) -> Result<Forwarded, ExchangeError> {
         let within = self.pool.settings().response_timeout;
         let response = upstream
-            .exchange(request, side.upload.as_deref(), within)
+            .exchange(head.clone(), request, side.upload.as_deref(), within)
             .await?;
         let (parts, incoming) = response.into_parts();
         let (parts, advised) = answer_head(parts, side.stays());
@@ -159,13 +157,12 @@ impl Forwarder {
 
     async fn switch(
         &self,
-        mut parts: request::Parts,
+        parts: request::Parts,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let received = std::mem::take(&mut parts.headers);
-        let body = RequestBody::Empty;
-        let request = self.request(parts, &received, Intent::Switch, client, body);
-        match tunnel::open(&self.pool, request).await? {
+        let outgoing = self.outgoing(&parts, Intent::Switch, client);
+        let request = outgoing.request(&parts.headers, RequestBody::Empty);
+        match tunnel::open(&self.pool, outgoing.head, request).await? {
             Opened::Switched(tunnel) => Ok(Forwarded::Tunnel(tunnel)),
             Opened::Refused(response) => {
                 let (parts, body) = response.into_parts();
@@ -179,27 +176,11 @@ impl Forwarder {
         }
     }
 
-    /// Builds the request as the upstream gets it. Its extensions carry the case of the header names, within hyper.
-    fn request(
-        &self,
-        mut parts: request::Parts,
-        received: &HeaderMap,
-        intent: Intent,
-        client: &ClientInfo,
-        body: RequestBody,
-    ) -> Request<RequestBody> {
-        parts.headers = headers::for_upstream(received, intent, client, &self.manner);
-        parts.version = Version::HTTP_11;
-        let waiting = body.upload().filter(|upload| upload.is_waiting());
-        let mut request = Request::from_parts(parts, body);
-        if let Some(upload) = waiting {
-            hyper::ext::on_informational(&mut request, move |answer| {
-                if answer.status() == StatusCode::CONTINUE {
-                    upload.go_on();
-                }
-            });
+    fn outgoing(&self, parts: &request::Parts, intent: Intent, client: &ClientInfo) -> Outgoing {
+        Outgoing {
+            method: parts.method.clone(),
+            head: headers::for_upstream(parts, intent, client, &self.manner),
         }
-        request
     }
 
     fn count(&self, forwarded: &Forwarded) {
@@ -208,6 +189,32 @@ impl Forwarder {
             Forwarded::Response(response) => counters.of(response.status()).increment(1),
             Forwarded::Tunnel(_) => counters.of(StatusCode::SWITCHING_PROTOCOLS).increment(1),
         }
+    }
+}
+
+/// A request as the upstream gets it, but for its body.
+#[derive(Debug)]
+struct Outgoing {
+    method: Method,
+    head: Bytes,
+}
+
+impl Outgoing {
+    /// Returns what hyper needs to send `body` behind our head and to read the answer.
+    fn request(&self, received: &HeaderMap, body: RequestBody) -> Request<RequestBody> {
+        let upload = body.upload();
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        let Some(upload) = upload else { return request };
+        *request.headers_mut() = headers::framing(received);
+        if upload.is_waiting() {
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if answer.status() == StatusCode::CONTINUE {
+                    upload.go_on();
+                }
+            });
+        }
+        request
     }
 }
 

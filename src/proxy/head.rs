@@ -15,6 +15,7 @@
 mod follow;
 mod link;
 mod parse;
+mod raw;
 mod target;
 
 use std::{
@@ -32,7 +33,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use self::follow::Follow;
 use super::timer::Deadline;
 
-pub use self::link::{Link, Refusal};
+pub use self::{
+    link::{Link, Refusal},
+    raw::{RawHead, set_header},
+};
 
 /// Limits on request heads and on the time between them.
 #[derive(Clone, Debug)]
@@ -156,12 +160,12 @@ impl<S> HeadIo<S> {
         };
         let treated = parse::treat(&self.raw[..end], FIELDS_MAX)?;
         let head = self.raw.split_to(end).freeze();
+        self.begin_request(Follow::new(treated.framing), head.clone());
         self.treated = treated.rewritten.map_or(head, Bytes::from);
-        self.begin_request(Follow::new(treated.framing));
         Ok(true)
     }
 
-    fn begin_request(&mut self, follow: Follow) {
+    fn begin_request(&mut self, follow: Follow, head: Bytes) {
         self.place = match follow {
             Follow::End => Place::Head { scanned: 0 },
             follow => Place::Body(follow),
@@ -169,7 +173,7 @@ impl<S> HeadIo<S> {
         self.is_first = false;
         self.has_begun = false;
         self.deadline.clear();
-        self.link.asked();
+        self.link.asked(head);
         if self.raw.is_empty() {
             // An idle connection keeps no buffer.
             self.raw = BytesMut::new();
@@ -225,11 +229,12 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
             if end == Some(new.len()) && new.len() <= self.settings.bytes_max {
                 let treated =
                     parse::treat(new, FIELDS_MAX).map_err(|refusal| self.refuse(refusal))?;
+                let head = Bytes::copy_from_slice(new);
                 if let Some(rewritten) = treated.rewritten {
                     buf.set_filled(before);
                     self.treated = Bytes::from(rewritten);
                 }
-                self.begin_request(Follow::new(treated.framing));
+                self.begin_request(Follow::new(treated.framing), head);
                 return Poll::Ready(Ok(Progress::of(self.treated.is_empty())));
             }
         }

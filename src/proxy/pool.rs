@@ -4,6 +4,7 @@
 //! dropped, one whose peer has closed gives the request back unsent (see [`Upstream::exchange`]).
 
 mod address;
+mod head_swap;
 mod stream;
 mod upload;
 mod upstream;
@@ -11,7 +12,7 @@ mod upstream;
 use std::{
     fmt, io,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -25,6 +26,7 @@ use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
 pub(crate) use self::{
+    head_swap::{HeadSwap, NextHead},
     stream::UpstreamStream,
     upload::{RequestBody, Upload},
     upstream::{ExchangeError, Upstream, UpstreamBody},
@@ -149,12 +151,14 @@ impl Pool {
     /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
     pub(crate) async fn fresh(&self) -> Result<Box<Upstream>, ProxyError> {
         let stream = self.connect().await?;
+        let next_head = Arc::default();
+        let io = HeadSwap::new(stream, Arc::clone(&next_head));
         let (sender, driver) = self
             .client
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(io))
             .await
             .map_err(ProxyError::Broken)?;
-        Ok(Box::new(Upstream::new(sender, driver)))
+        Ok(Box::new(Upstream::new(sender, next_head, driver)))
     }
 
     /// Makes a bare connection.

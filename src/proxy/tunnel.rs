@@ -7,6 +7,7 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -24,7 +25,7 @@ use tokio::{
 
 use super::{
     BodyError, ProxyBody, ProxyError,
-    pool::{Pool, RequestBody, UpstreamStream},
+    pool::{HeadSwap, NextHead, Pool, RequestBody, UpstreamStream},
 };
 
 /// A connection to the upstream that has switched protocols, waiting for the client's socket.
@@ -70,12 +71,19 @@ pub(super) enum Opened {
     Refused(Response<ProxyBody>),
 }
 
-/// Asks the upstream to switch, on a connection of its own.
+/// Asks the upstream to switch, on a connection of its own, by `head`.
 ///
 /// # Errors
 /// As for any exchange on a fresh connection.
-pub(super) async fn open(pool: &Pool, request: Request<RequestBody>) -> Result<Opened, ProxyError> {
-    let io = TokioIo::new(Recorder::new(pool.connect().await?));
+pub(super) async fn open(
+    pool: &Pool,
+    head: Bytes,
+    request: Request<RequestBody>,
+) -> Result<Opened, ProxyError> {
+    let next_head = Arc::new(NextHead::default());
+    next_head.put(head);
+    let io = HeadSwap::new(pool.connect().await?, next_head);
+    let io = TokioIo::new(Recorder::new(io));
     let (mut sender, mut driver) = pool
         .client()
         .handshake(io)
@@ -112,7 +120,7 @@ pub(super) async fn open(pool: &Pool, request: Request<RequestBody>) -> Result<O
         .ok_or_else(|| ProxyError::Connect(io::ErrorKind::InvalidData.into()))?;
     Ok(Opened::Switched(Tunnel {
         head,
-        upstream: io,
+        upstream: io.into_inner(),
         upstream_early: parts.read_buf,
     }))
 }
@@ -128,12 +136,12 @@ fn last_head(record: &[u8], behind: usize) -> Option<Bytes> {
 /// Keeps what is read, up to a limit.
 #[derive(Debug)]
 struct Recorder {
-    io: UpstreamStream,
+    io: HeadSwap<UpstreamStream>,
     record: Vec<u8>,
 }
 
 impl Recorder {
-    fn new(io: UpstreamStream) -> Self {
+    fn new(io: HeadSwap<UpstreamStream>) -> Self {
         Self {
             io,
             record: Vec::new(),

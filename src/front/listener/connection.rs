@@ -108,11 +108,16 @@ where
     let link = Arc::new(Link::default());
     let taken: Mutex<Option<(Bytes, Session)>> = Mutex::new(None);
     let is_ending = AtomicBool::new(false);
-    let answers = service_fn(|request| Answering {
-        answer: service.call(request, client),
-        link: &link,
-        taken: &taken,
-        is_ending: &is_ending,
+    let answers = service_fn(|mut request| {
+        if let Some(head) = link.take_head() {
+            request.extensions_mut().insert(head);
+        }
+        Answering {
+            answer: service.call(request, client),
+            link: &link,
+            taken: &taken,
+            is_ending: &is_ending,
+        }
     });
     let io = TokioIo::new(HeadIo::new(stream, head, Arc::clone(&link)));
     let mut connection = http1::Builder::new()

@@ -1,13 +1,15 @@
 //! Which headers cross the proxy, and which are added.
 //!
-//! Maps are built anew rather than edited: `HeaderMap::remove` puts the last header in the gap, and the order of headers
-//! is the sender's to choose.
+//! A request's head is written here whole, from the bytes the client sent: hyper writes one of its own, which only tells
+//! it how the body ends, and the pool's sockets put ours in its place. An answer's headers are a map built anew rather
+//! than edited: `HeaderMap::remove` puts the last header in the gap, and their order is the sender's to choose.
 
 use std::{net::IpAddr, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
 
-use crate::proxy::ClientInfo;
+use crate::proxy::{ClientInfo, RawHead};
 
 /// What a request asks its connection to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,8 @@ pub(super) struct Manner {
     pub(super) forward_expect: bool,
 }
 
-/// Returns the headers to send upstream.
+/// Writes the whole head to send upstream: the client's own bytes, where they are known, but for what is about its
+/// connection with us.
 ///
 /// `X-Forwarded-For` and `Forwarded` are lists of the hops, and get one more member. `X-Forwarded-Proto` and
 /// `X-Forwarded-Host` say what the client itself used, and are read as one value by most frameworks: what a proxy before
@@ -52,39 +55,141 @@ pub(super) struct Manner {
 /// what Envoy and Traefik do for a proxy they trust. Whoever is reached directly could write all four to the upstream
 /// before, so nothing can be forged now that could not be then.
 pub(super) fn for_upstream(
-    headers: &HeaderMap,
+    request: &request::Parts,
     intent: Intent,
     client: &ClientInfo,
     manner: &Manner,
-) -> HeaderMap {
+) -> Bytes {
+    let headers = &request.headers;
     let named = named_by_connection(headers);
-    let mut sent = HeaderMap::with_capacity(headers.len() + ADDED_MAX);
-    for (name, value) in headers {
-        if is_hop_by_hop(name) || is_ours(name) || is_named(&named, name) {
-            continue;
+    let crosses = |name: &[u8], value: &[u8]| {
+        !(is_hop_by_hop(name)
+            || is_ours(name)
+            || is_named(&named, name)
+            || !manner.forward_expect && is_expect(name) && is_continue(value))
+    };
+    let mut head = Head::begin(request);
+    match request.extensions.get::<RawHead>() {
+        Some(raw) => {
+            let is_set = |name: &[u8]| {
+                let same = |(set, _): &(HeaderName, _)| is_name(name, set.as_str());
+                raw.set().iter().any(same)
+            };
+            for (name, value) in raw.fields() {
+                if crosses(name, value) && !is_set(name) {
+                    head.field(name, &[value]);
+                }
+            }
+            for (name, value) in raw.set() {
+                head.field(name.as_str().as_bytes(), &[value.as_bytes()]);
+            }
         }
-        if name == header::EXPECT && !manner.forward_expect && is_continue(value) {
-            continue;
+        None => {
+            for (name, value) in headers {
+                let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+                if crosses(name, value) {
+                    head.field(name, &[value]);
+                }
+            }
         }
-        sent.append(name.clone(), value.clone());
     }
-    let host = headers.get(header::HOST).unwrap_or(&manner.default_host);
-    if !headers.contains_key(header::HOST) {
-        sent.insert(header::HOST, host.clone());
+    let host = headers.get(header::HOST);
+    if host.is_none() {
+        head.field(b"Host", &[manner.default_host.as_bytes()]);
     }
     if let Intent::Switch = intent {
         let protocols = protocols(headers).collect::<Vec<_>>().join(", ");
-        if let Ok(protocols) = HeaderValue::try_from(protocols) {
-            sent.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-            sent.insert(header::UPGRADE, protocols);
-        }
+        head.field(b"Connection", &[b"Upgrade"]);
+        head.field(b"Upgrade", &[protocols.as_bytes()]);
     } else if tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers")) {
         // TE goes to the next hop only, which is us; but we can carry trailers exactly if the client takes them.
-        sent.insert(header::CONNECTION, HeaderValue::from_static("TE"));
-        sent.insert(header::TE, HeaderValue::from_static("trailers"));
+        head.field(b"Connection", &[b"TE"]);
+        head.field(b"TE", &[b"trailers"]);
     }
-    add_forwarded(&mut sent, headers, client, host);
-    sent
+    head.add_forwarded(headers, client, host.unwrap_or(&manner.default_host));
+    head.end()
+}
+
+/// Returns what hyper must know of the request's headers to send its body: what delimits it.
+pub(super) fn framing(headers: &HeaderMap) -> HeaderMap {
+    let mut framing = HeaderMap::new();
+    for name in [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+    ] {
+        for value in headers.get_all(&name) {
+            framing.append(name.clone(), value.clone());
+        }
+    }
+    framing
+}
+
+/// A request head that is being written.
+struct Head(Vec<u8>);
+
+impl Head {
+    fn begin(request: &request::Parts) -> Self {
+        let raw = request.extensions.get::<RawHead>();
+        let target = raw.and_then(RawHead::target).unwrap_or_else(|| {
+            let of_uri = request.uri.path_and_query();
+            of_uri.map_or(&b"/"[..], |target| target.as_str().as_bytes())
+        });
+        let len = raw.map_or(HEAD_BYTES_LIKELY, RawHead::len);
+        let mut head = Vec::with_capacity(len + ADDED_BYTES_LIKELY);
+        head.extend_from_slice(request.method.as_str().as_bytes());
+        head.push(b' ');
+        head.extend_from_slice(target);
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        Self(head)
+    }
+
+    /// Adds a field whose value is given in parts.
+    fn field(&mut self, name: &[u8], value: &[&[u8]]) {
+        self.0.extend_from_slice(name);
+        self.0.extend_from_slice(b": ");
+        for part in value {
+            self.0.extend_from_slice(part);
+        }
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds one more member to a list of which the client may have sent the first ones.
+    fn list(&mut self, name: &HeaderName, received: &HeaderMap, member: &[&[u8]]) {
+        self.0.extend_from_slice(name.as_str().as_bytes());
+        self.0.extend_from_slice(b": ");
+        for earlier in received.get_all(name) {
+            self.0.extend_from_slice(earlier.as_bytes());
+            self.0.extend_from_slice(b", ");
+        }
+        for part in member {
+            self.0.extend_from_slice(part);
+        }
+        self.0.extend_from_slice(b"\r\n");
+    }
+
+    fn add_forwarded(&mut self, received: &HeaderMap, client: &ClientInfo, host: &HeaderValue) {
+        let (address, host) = (client.address.as_bytes(), host.as_bytes());
+        self.list(&X_FORWARDED_FOR, received, &[address]);
+        if !received.contains_key(&X_FORWARDED_PROTO) {
+            self.field(b"x-forwarded-proto", &[client.scheme.as_bytes()]);
+        }
+        if !received.contains_key(&X_FORWARDED_HOST) {
+            self.field(b"x-forwarded-host", &[host]);
+        }
+        let (open, close): (&[u8], &[u8]) = match client.peer.ip().to_canonical() {
+            IpAddr::V4(_) => (b"for=", b";host=\""),
+            IpAddr::V6(_) => (b"for=\"[", b"]\";host=\""),
+        };
+        let scheme = client.scheme.as_bytes();
+        let member = [open, address, close, host, b"\";proto=", scheme];
+        self.list(&header::FORWARDED, received, &member);
+    }
+
+    fn end(mut self) -> Bytes {
+        self.0.extend_from_slice(b"\r\n");
+        Bytes::from(self.0)
+    }
 }
 
 /// Returns whether the client's connection stays open by its request's own word, or HTTP/1.1's default.
@@ -120,10 +225,10 @@ pub(super) fn for_client(headers: HeaderMap, stays: bool) -> (HeaderMap, Option<
             sent.insert(name, HeaderValue::from_static("keep-alive"));
             continue;
         }
-        let is_dropped = is_hop_by_hop(&name)
+        let is_dropped = is_hop_by_hop(name.as_str().as_bytes())
             || name == header::TRANSFER_ENCODING
             || (has_framing && name == header::CONTENT_LENGTH)
-            || is_named(&named, &name);
+            || is_named(&named, name.as_str().as_bytes());
         if !is_dropped {
             sent.append(name, value);
         }
@@ -136,7 +241,7 @@ fn is_plain(headers: &HeaderMap, stays: bool) -> bool {
     let mut says = 0;
     headers.iter().all(|(name, value)| {
         if *name != header::CONNECTION {
-            return !is_hop_by_hop(name);
+            return !is_hop_by_hop(name.as_str().as_bytes());
         }
         says += 1;
         stays && says == 1 && value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
@@ -145,19 +250,30 @@ fn is_plain(headers: &HeaderMap, stays: bool) -> bool {
 
 /// Whether a header is about one connection, not about the message. `Transfer-Encoding` is dealt with apart: hyper
 /// needs it on a request to know that a GET has a body.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match *name {
-        header::CONNECTION | header::UPGRADE | header::TE => true,
-        _ => matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "http2-settings"
-        ),
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    let same = |other: &str| is_name(name, other);
+    // The length first, since this is asked of every header.
+    match name.len() {
+        2 => same("te"),
+        7 => same("upgrade"),
+        10 => same("connection") || same("keep-alive"),
+        14 => same("http2-settings"),
+        16 => same("proxy-connection"),
+        _ => false,
     }
 }
 
 /// Whether we write the header ourselves, with what the client sent in front.
-fn is_ours(name: &HeaderName) -> bool {
-    *name == header::FORWARDED || *name == X_FORWARDED_FOR
+fn is_ours(name: &[u8]) -> bool {
+    is_name(name, "forwarded") || is_name(name, "x-forwarded-for")
+}
+
+fn is_expect(name: &[u8]) -> bool {
+    is_name(name, "expect")
+}
+
+fn is_name(name: &[u8], lower_case: &str) -> bool {
+    name.eq_ignore_ascii_case(lower_case.as_bytes())
 }
 
 /// Returns the header names that `Connection` names, lower case, but for its options and what it must not name.
@@ -175,8 +291,8 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-fn is_named(named: &[String], name: &HeaderName) -> bool {
-    named.iter().any(|one| one == name.as_str())
+fn is_named(named: &[String], name: &[u8]) -> bool {
+    named.iter().any(|one| is_name(name, one))
 }
 
 /// Returns the members of a comma-separated header, over all its lines.
@@ -197,11 +313,12 @@ fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Whether the client waits for leave to send its body.
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get_all(header::EXPECT).iter().any(is_continue)
+    let mut values = headers.get_all(header::EXPECT).iter();
+    values.any(|value| is_continue(value.as_bytes()))
 }
 
-fn is_continue(value: &HeaderValue) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+fn is_continue(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"100-continue")
 }
 
 /// `Keep-Alive: timeout=5, max=100`, less a second for the way.
@@ -214,69 +331,14 @@ fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.saturating_sub(1)))
 }
 
-fn add_forwarded(
-    sent: &mut HeaderMap,
-    received: &HeaderMap,
-    client: &ClientInfo,
-    host: &HeaderValue,
-) {
-    let address = &client.address;
-    if received.contains_key(&X_FORWARDED_FOR) {
-        append(sent, received, X_FORWARDED_FOR, &[address.as_bytes()]);
-    } else {
-        sent.insert(X_FORWARDED_FOR, address.clone());
-    }
-    if !received.contains_key(&X_FORWARDED_PROTO) {
-        sent.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
-    }
-    if !received.contains_key(&X_FORWARDED_HOST) {
-        sent.insert(X_FORWARDED_HOST, host.clone());
-    }
-    let (open, close): (&[u8], &[u8]) = match client.peer.ip().to_canonical() {
-        IpAddr::V4(_) => (b"for=", b";host=\""),
-        IpAddr::V6(_) => (b"for=\"[", b"]\";host=\""),
-    };
-    let member = [
-        open,
-        address.as_bytes(),
-        close,
-        host.as_bytes(),
-        b"\";proto=",
-        client.scheme.as_bytes(),
-    ];
-    append(sent, received, header::FORWARDED, &member);
-}
-
-/// Adds a member, given in parts, to the list that the client sent.
-fn append(sent: &mut HeaderMap, received: &HeaderMap, name: HeaderName, member: &[&[u8]]) {
-    let earlier = || received.get_all(&name).iter().map(HeaderValue::as_bytes);
-    // The exact length: the bytes become the value as they are.
-    let len = earlier()
-        .map(|value| value.len() + SEPARATOR.len())
-        .sum::<usize>()
-        + member.iter().map(|part| part.len()).sum::<usize>();
-    let mut list = Vec::with_capacity(len);
-    for value in earlier() {
-        list.extend_from_slice(value);
-        list.extend_from_slice(SEPARATOR);
-    }
-    for part in member {
-        list.extend_from_slice(part);
-    }
-    // Its parts are header values, so it is one.
-    if let Ok(value) = HeaderValue::try_from(list) {
-        sent.insert(name, value);
-    }
-}
-
-const SEPARATOR: &[u8] = b", ";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// How many headers we may add.
-const ADDED_MAX: usize = 8;
+/// The length of a usual head where the client's own is not known, and what we usually add: no more than a hint.
+const HEAD_BYTES_LIKELY: usize = 512;
+const ADDED_BYTES_LIKELY: usize = 256;
 
 /// What a `Connection` header cannot take away: its own options, what delimits a message, and what we add.
 const UNNAMEABLE: [&str; 11] = [

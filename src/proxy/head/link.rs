@@ -1,14 +1,20 @@
 //! What the reading side of a connection and its service tell each other.
 
 use std::sync::{
-    OnceLock,
+    Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+
+use bytes::Bytes;
+
+use super::RawHead;
 
 /// Shared by a connection's [`HeadIo`](super::HeadIo) and whoever answers its requests.
 #[derive(Debug, Default)]
 pub struct Link {
     is_answering: AtomicBool,
+    /// The head of the request that hyper was given last.
+    head: Mutex<Option<RawHead>>,
     refusal: OnceLock<Refusal>,
 }
 
@@ -18,9 +24,18 @@ impl Link {
         self.refusal.get().copied()
     }
 
-    /// Notes that hyper has got a request.
-    pub(super) fn asked(&self) {
+    /// Notes that hyper has got a request, whose head was `head`.
+    pub(super) fn asked(&self, head: Bytes) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(RawHead::new(head));
         self.is_answering.store(true, Ordering::Release);
+    }
+
+    /// Takes the head of the request that hyper was given last.
+    pub fn take_head(&self) -> Option<RawHead> {
+        self.head
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Notes that the answer is complete, so that the next head may be read.

@@ -16,7 +16,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
-use super::{Pool, RequestBody, Upload, UpstreamStream};
+use super::{HeadSwap, NextHead, Pool, RequestBody, Upload, UpstreamStream};
 use crate::proxy::{BodyError, timer::Deadline};
 
 /// Why an exchange has no answer.
@@ -37,8 +37,9 @@ pub(crate) enum ExchangeError {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     sender: SendRequest<RequestBody>,
+    next_head: Arc<NextHead>,
     /// `None` once it has ended.
-    driver: Option<Connection<TokioIo<UpstreamStream>, RequestBody>>,
+    driver: Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
     deadline: Deadline,
     /// It has carried an exchange before.
     pub(crate) is_kept: bool,
@@ -47,10 +48,12 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(super) fn new(
         sender: SendRequest<RequestBody>,
-        driver: Connection<TokioIo<UpstreamStream>, RequestBody>,
+        next_head: Arc<NextHead>,
+        driver: Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>,
     ) -> Self {
         Self {
             sender,
+            next_head,
             driver: Some(driver),
             deadline: Deadline::default(),
             is_kept: false,
@@ -59,17 +62,20 @@ impl Upstream {
 
     /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then.
     ///
-    /// `upload`: what `request`'s body tells. `within`: how long neither the answer may come nor a part of the request's body be sent.
+    /// `head`: what is sent in place of the head that hyper makes of `request`, whose own method and framing must be the
+    /// same. `upload`: what `request`'s body tells. `within`: how long neither the answer may come nor a part of the request's body be sent.
     ///
     /// # Cancel safety
     /// Dropping it breaks the exchange off; the connection cannot be used again and must be dropped, too.
     pub(crate) async fn exchange(
         &mut self,
+        head: Bytes,
         request: Request<RequestBody>,
         upload: Option<&Upload>,
         within: Duration,
     ) -> Result<Response<Incoming>, ExchangeError> {
         self.deadline.set(within);
+        self.next_head.put(head);
         let mut answer = pin!(self.sender.try_send_request(request));
         let (driver, deadline) = (&mut self.driver, &mut self.deadline);
         let outcome = poll_fn(|cx| {
@@ -108,7 +114,7 @@ impl Upstream {
 
 /// Lets the connection read and write what it can.
 fn drive(
-    driver: &mut Option<Connection<TokioIo<UpstreamStream>, RequestBody>>,
+    driver: &mut Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
     cx: &mut Context<'_>,
 ) {
     if let Some(connection) = driver {

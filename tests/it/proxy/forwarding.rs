@@ -132,7 +132,7 @@ async fn a_client_of_http_1_0_is_served() {
     )
     .await;
     assert!(
-        head.starts_with("GET /x HTTP/1.1\r\nA: 1\r\nhost: 127.0.0.1:"),
+        head.starts_with("GET /x HTTP/1.1\r\nA: 1\r\nHost: 127.0.0.1:"),
         "{head}"
     );
     assert_eq!(answer, "HTTP/1.0 200 OK\r\n\r\nab");
@@ -487,7 +487,7 @@ async fn unix_upstreams_are_served() {
             .await
             .expect("read");
     }
-    assert!(head.starts_with(b"GET /u HTTP/1.1\r\nhost: localhost\r\n"));
+    assert!(head.starts_with(b"GET /u HTTP/1.1\r\nHost: localhost\r\n"));
     tokio::io::AsyncWriteExt::write_all(&mut peer, ONE_BYTE.as_bytes())
         .await
         .expect("write");

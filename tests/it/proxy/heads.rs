@@ -72,17 +72,13 @@ async fn every_head_of_a_connection_is_treated_and_no_body() {
         .await;
     let mut peer = upstream.accept().await;
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    assert!(
-        peer.head()
-            .await
-            .starts_with("POST /1?a=%3C%22%3E HTTP/1.1\r\n")
-    );
+    assert!(peer.head().await.starts_with("POST /1?a=<\"> HTTP/1.1\r\n"));
     assert_eq!(peer.exactly(body.len()).await, body);
     peer.send(answer).await;
     assert!(
         peer.head()
             .await
-            .starts_with("POST /2?a={%22b%22:%22%23%22} HTTP/1.1\r\n")
+            .starts_with("POST /2?a={\"b\":\"#\"} HTTP/1.1\r\n")
     );
     assert!(peer.until("\r\n0\r\n\r\n").await.contains(body));
     peer.send(answer).await;

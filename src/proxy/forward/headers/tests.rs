@@ -1,9 +1,9 @@
 //! Which headers cross, and which are added.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 
 use super::{Intent, Manner, for_client, for_upstream, intent, stays};
-use crate::proxy::ClientInfo;
+use crate::proxy::{ClientInfo, RawHead, set_header};
 
 fn map(text: &str) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -23,33 +23,106 @@ fn text(map: &HeaderMap) -> String {
         .collect()
 }
 
-/// What goes upstream of `received`, without what is added to every request.
-#[track_caller]
-fn check(received: &str, expected: &str) {
-    let received = map(&format!("host: h\n{received}"));
+/// What goes upstream of a request, head and all.
+fn sent(request: Request<()>) -> String {
     let client = ClientInfo::new(
         "10.1.2.3:4".parse().expect("address"),
         "10.0.0.1:80".parse().expect("address"),
         "http",
     );
-    let sent = for_upstream(
-        &received,
-        intent(&Method::GET, &received),
+    let (parts, ()) = request.into_parts();
+    let head = for_upstream(
+        &parts,
+        intent(&parts.method, &parts.headers),
         &client,
         &Manner {
             default_host: HeaderValue::from_static("default"),
             forward_expect: false,
         },
     );
+    String::from_utf8(head.to_vec()).expect("ascii")
+}
+
+/// What goes upstream of `received`, without what is added to every request. Its own bytes are not known.
+#[track_caller]
+fn check(received: &str, expected: &str) {
+    let mut request = Request::new(());
+    *request.headers_mut() = map(&format!("host: h\n{received}"));
     let ours = "x-forwarded-for: 10.1.2.3\nx-forwarded-proto: http\nx-forwarded-host: h\n\
                 forwarded: for=10.1.2.3;host=\"h\";proto=http\n";
-    let sent = text(&sent);
+    let sent = sent(request).replace("\r\n", "\n");
+    let sent = sent.strip_suffix('\n').expect("an empty line");
     let rest = if expected.contains("forwarded") {
-        sent.as_str()
+        sent
     } else {
         sent.strip_suffix(ours).expect("ours at the end")
     };
-    assert_eq!(rest.strip_prefix("host: h\n"), Some(expected));
+    assert_eq!(
+        rest.strip_prefix("GET / HTTP/1.1\nhost: h\n"),
+        Some(expected)
+    );
+}
+
+/// The same of a request whose own bytes are known.
+fn sent_of(raw: &'static str, change: impl FnOnce(&mut Request<()>)) -> String {
+    let mut request = Request::new(());
+    let mut lines = raw.split("\r\n");
+    let line = lines.next().expect("a request line");
+    *request.method_mut() = line
+        .split(' ')
+        .next()
+        .expect("a method")
+        .parse()
+        .expect("one");
+    *request.uri_mut() = "/as/hyper/reads/it".parse().expect("a target");
+    let fields = lines.filter(|line| !line.is_empty()).map(|line| {
+        let (name, value) = line.split_once(':').expect("a field");
+        format!("{name}: {}\n", value.trim())
+    });
+    *request.headers_mut() = map(&fields.collect::<String>());
+    request.extensions_mut().insert(RawHead::new(raw.into()));
+    change(&mut request);
+    sent(request)
+}
+
+const ADDED: &str = "x-forwarded-for: 10.1.2.3\r\nx-forwarded-proto: http\r\nx-forwarded-host: h\r\n\
+                     forwarded: for=10.1.2.3;host=\"h\";proto=http\r\n\r\n";
+
+#[test]
+fn what_the_client_wrote_is_sent_as_it_came() {
+    let sent = sent_of(
+        "PURGE /a?x={\"b\":<c>}#d HTTP/1.1\r\nB:1\r\nHOST:  h \r\na: 2\r\nConnection: keep-alive\r\nb: 3\r\n\
+         X-Empty:\r\n\r\n",
+        |_| (),
+    );
+    assert_eq!(
+        sent,
+        format!(
+            "PURGE /a?x={{\"b\":<c>}}#d HTTP/1.1\r\nB: 1\r\nHOST: h\r\na: 2\r\nb: 3\r\nX-Empty: \r\n{ADDED}"
+        )
+    );
+}
+
+#[test]
+fn a_whole_uri_is_not_for_the_upstream() {
+    let sent = sent_of("GET http://h/x HTTP/1.0\r\nHost: h\r\n\r\n", |_| ());
+    let start = "GET /as/hyper/reads/it HTTP/1.1\r\nHost: h\r\n";
+    assert_eq!(sent, format!("{start}{ADDED}"));
+}
+
+#[test]
+fn what_is_set_here_takes_the_place_of_the_clients() {
+    let sent = sent_of(
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Id: \r\nA: 1\r\n\r\n",
+        |request| {
+            for id in ["first", "last"] {
+                let name = HeaderName::from_static("x-id");
+                set_header(request, name, HeaderValue::from_static(id));
+            }
+        },
+    );
+    let start = "GET / HTTP/1.1\r\nHost: h\r\nA: 1\r\nx-id: last\r\n";
+    assert_eq!(sent, format!("{start}{ADDED}"));
 }
 
 #[test]
@@ -65,7 +138,7 @@ fn hop_by_hop_headers_stay_here_and_the_order_is_kept() {
         "transfer-encoding: chunked\ntrailer: t",
         "transfer-encoding: chunked\ntrailer: t\n",
     );
-    check("te: gzip, trailers", "connection: TE\nte: trailers\n");
+    check("te: gzip, trailers", "Connection: TE\nTE: trailers\n");
 }
 
 #[test]
@@ -99,7 +172,7 @@ fn h2c_is_not_asked_for_and_websocket_is() {
     );
     check(
         "connection: Upgrade\nupgrade: h2c, websocket",
-        "connection: Upgrade\nupgrade: websocket\n",
+        "Connection: Upgrade\nUpgrade: websocket\n",
     );
     check("upgrade: websocket", "");
     check_intent(
