@@ -127,6 +127,16 @@ impl Engine {
         }
     }
 
+    /// Chooses how `wanted` is served. A long pipeline is compiled aside, since the reactor has others to serve.
+    ///
+    /// # Errors
+    /// As [`plan::PlanError`].
+    /// # Cancel safety
+    /// Safe: what was begun is compiled for nobody.
+    pub async fn plan(&self, wanted: Wanted) -> Result<Plan, plan::PlanError> {
+        Plan::choose_aside(wanted, &self.tasks).await
+    }
+
     /// Subscribes an outbox: whatever passes the plan after `from` is pushed into it, in order, until it is ended.
     ///
     /// The feed must watch the plan's collection already.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bson::{Document, RawDocumentBuf};
 
 use crate::engine::groups::Place;
+use crate::lifecycle::Tasks;
 use crate::mongo::Namespace;
 use crate::query::{self, Necessary, Pipeline, Predicate};
 use crate::wire::{JsonMode, Veil};
@@ -61,6 +62,28 @@ pub struct PlanKey {
 }
 
 impl PlanKey {
+    fn of(wanted: &Wanted) -> Result<Self, PlanError> {
+        let encode = |document: &Document| {
+            let raw = RawDocumentBuf::try_from(document)
+                .map_err(|error| PlanError::Encoding(error.to_string()))?;
+            Ok(raw.into_bytes())
+        };
+        let mut stages = Vec::new();
+        for stage in &wanted.stages {
+            stages.extend(encode(stage)?);
+        }
+        Ok(Self {
+            pipeline: PipelineKey {
+                namespace: wanted.namespace.clone(),
+                stages,
+            },
+            notify: wanted.notify.as_ref().map(encode).transpose()?,
+            veil: wanted.veil.clone(),
+            mode: wanted.mode,
+            framing: wanted.framing,
+        })
+    }
+
     /// How long the pipeline is, with what it is compared by.
     pub(super) fn bytes(&self) -> usize {
         self.pipeline.stages.len() + self.notify.as_ref().map_or(0, Vec::len)
@@ -99,6 +122,9 @@ pub enum PlanError {
     /// `notify_when` is evaluated on what goes out, so MongoDB cannot do it for us.
     #[error("notify_when cannot be evaluated: {0}")]
     Notify(String),
+    /// The process ends, and compiles nothing more.
+    #[error("the server is shutting down")]
+    Ending,
 }
 
 impl Plan {
@@ -107,27 +133,32 @@ impl Plan {
     /// # Errors
     /// As [`PlanError`].
     pub fn choose(wanted: Wanted) -> Result<Self, PlanError> {
-        let encode = |document: &Document| {
-            let raw = RawDocumentBuf::try_from(document)
-                .map_err(|error| PlanError::Encoding(error.to_string()))?;
-            Ok(raw.into_bytes())
-        };
-        let mut stages = Vec::new();
-        for stage in &wanted.stages {
-            stages.extend(encode(stage)?);
+        let key = PlanKey::of(&wanted)?;
+        Self::compile(wanted, key)
+    }
+
+    /// As [`Plan::choose`]; a pipeline that may take long to compile is compiled on a thread where that holds nobody up.
+    ///
+    /// # Errors
+    /// As [`PlanError`].
+    pub(super) async fn choose_aside(wanted: Wanted, tasks: &Tasks) -> Result<Self, PlanError> {
+        let key = PlanKey::of(&wanted)?;
+        if key.bytes() <= COMPILED_HERE_BYTES_MAX {
+            return Self::compile(wanted, key);
         }
+        let compiling = tasks.spawn_blocking("engine.compile", || Self::compile(wanted, key));
+        match compiling.await {
+            Ok(plan) => plan,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_cancelled) => Err(PlanError::Ending),
+            },
+        }
+    }
+
+    fn compile(wanted: Wanted, key: PlanKey) -> Result<Self, PlanError> {
         let notify = wanted.notify.as_ref().map(query::compile).transpose();
         let notify = notify.map_err(|unsupported| PlanError::Notify(unsupported.to_string()))?;
-        let key = PlanKey {
-            pipeline: PipelineKey {
-                namespace: wanted.namespace.clone(),
-                stages,
-            },
-            notify: wanted.notify.as_ref().map(encode).transpose()?,
-            veil: wanted.veil.clone(),
-            mode: wanted.mode,
-            framing: wanted.framing,
-        };
         Ok(Self {
             served: serve(&wanted.stages),
             stream: wanted.namespace.to_string().into(),
@@ -170,6 +201,10 @@ impl Plan {
         matches!(self.served, Served::Shared(_))
     }
 }
+
+/// What is longer is compiled aside. An ordinary filter of this length takes some tens of microseconds; one made of
+/// regular expressions some milliseconds (`examples/bench-compile`).
+const COMPILED_HERE_BYTES_MAX: usize = 1 << 10;
 
 /// Chooses how a pipeline is evaluated. Also what `check` and `/streams` tell of a definition.
 pub fn serve(stages: &[Document]) -> Served {

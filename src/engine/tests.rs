@@ -14,6 +14,7 @@ use crate::mongo::{Event, Namespace, ResumeToken};
 use crate::wire::{JsonMode, Veil};
 
 mod counters;
+mod reshaping;
 mod schedule;
 
 const OUTBOX_BYTES: usize = 1 << 20;

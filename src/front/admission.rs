@@ -181,7 +181,7 @@ impl Admission {
                 mode,
                 framing,
             };
-            let plan = Plan::choose(wanted);
+            let plan = self.engine.plan(wanted).await;
             let plan = plan.map_err(|error| {
                 Refusal::said(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             })?;
