@@ -27,8 +27,9 @@ use http::Method;
 
 pub use acl::{MongoPermissions, Permission, Problem};
 pub use auth::{
-    JwtAlgorithm, JwtError, JwtSettings, JwtVerifier, PasswordKind, PasswordSettings, Unavailable,
-    UserSettings, Users,
+    ForwardSettings, GuardSettings, Identity, JwtAlgorithm, JwtError, JwtKey, JwtSettings,
+    JwtVerifier, KeySet, OriginCheck, OriginSettings, PasswordKind, PasswordSettings, Unavailable,
+    UserSettings, Users, household,
 };
 pub use grant::{Denied, Grant};
 pub use predicate::ParseError;
@@ -38,10 +39,9 @@ pub use request::{KeptHead, RequestHead};
 use crate::delivery::Ending;
 use crate::notation::mounts::{Mount, Mounts};
 use acl::Permissions;
-use auth::Authenticator;
+use auth::{Attempt, Authenticator, Guard, Mechanisms};
 
-/// What access is told by the configuration.
-#[derive(Debug)]
+/// What access is told by the configuration. Not printed: it holds passwords.
 pub struct AccessSettings {
     /// Users kept in MongoDB; none turns Basic off.
     pub users: Option<UserSettings>,
@@ -49,8 +49,20 @@ pub struct AccessSettings {
     pub passwords: PasswordSettings,
     /// Tokens; none turns them off.
     pub jwt: Option<JwtVerifier>,
+    /// How the API itself is asked who somebody is; none does not ask it.
+    pub forward: Option<(ForwardSettings, Arc<dyn Identity>)>,
+    /// Users of the configuration, as RESTHeart's file has them.
+    pub configured_users: Vec<Document>,
+    /// Permissions of the configuration, as RESTHeart's file has them; they come behind those of MongoDB.
+    pub configured_permissions: Vec<Document>,
     /// The cookie that may carry credentials; none looks at no cookie.
     pub cookie_name: Option<String>,
+    /// The query parameter that may carry a token, since browsers cannot set headers on a WebSocket; none looks at none.
+    pub token_parameter: Option<String>,
+    /// Which pages may connect.
+    pub origins: OriginSettings,
+    /// How many failed logins are borne.
+    pub guard: GuardSettings,
     /// The role that needs no permission.
     pub root_role: Option<String>,
     /// Where databases are mounted, for `@request.db` and its like.
@@ -63,7 +75,13 @@ impl Default for AccessSettings {
             users: Some(UserSettings::default()),
             passwords: PasswordSettings::default(),
             jwt: None,
+            forward: None,
+            configured_users: Vec::new(),
+            configured_permissions: Vec::new(),
             cookie_name: Some("rh_auth".to_owned()),
+            token_parameter: None,
+            origins: OriginSettings::default(),
+            guard: GuardSettings::default(),
             root_role: Some("admin".to_owned()),
             mounts: vec![Mount {
                 at: "/".to_owned(),
@@ -76,7 +94,10 @@ impl Default for AccessSettings {
 /// Decides who is let in, and whether they still are.
 pub struct Access {
     authenticator: Authenticator,
+    guard: Guard,
     permissions: ArcSwap<Permissions>,
+    /// What in the configured users is not understood.
+    user_problems: Vec<Problem>,
     root_role: Option<String>,
     mounts: Mounts,
 }
@@ -90,34 +111,47 @@ impl std::fmt::Debug for Access {
 impl Access {
     /// Starts without permissions: only the root role is let in until [`Access::replace_permissions`] is called.
     pub fn new(settings: AccessSettings, users: Arc<dyn Users>) -> Self {
-        let realm = settings.users.map(|settings| (settings, users));
+        let (authenticator, user_problems) = Authenticator::new(Mechanisms {
+            users: settings.users.map(|settings| (settings, users)),
+            passwords: settings.passwords,
+            configured: settings.configured_users,
+            jwt: settings.jwt,
+            forward: settings.forward,
+            cookie_name: settings.cookie_name,
+            token_parameter: settings.token_parameter,
+            origins: settings.origins,
+        });
+        let permissions = Permissions::configured(settings.configured_permissions);
         Self {
-            authenticator: Authenticator::new(
-                realm,
-                &settings.passwords,
-                settings.jwt,
-                settings.cookie_name,
-            ),
-            permissions: ArcSwap::default(),
+            authenticator,
+            guard: Guard::new(&settings.guard),
+            permissions: ArcSwap::from_pointee(permissions),
+            user_problems,
             root_role: settings.root_role,
             mounts: Mounts::new(settings.mounts),
         }
     }
 
-    /// Takes the whole collection of permissions; returns what in it is not understood.
+    /// Takes the whole collection of permissions; returns what is not understood, in the configuration too.
     pub fn replace_permissions(
         &self,
         documents: impl IntoIterator<Item = Document>,
     ) -> Vec<Problem> {
-        let permissions = Permissions::parse(documents);
-        let problems = permissions.problems().to_vec();
+        let permissions = self.permissions.load().with_stored(documents);
         self.permissions.store(Arc::new(permissions));
-        problems
+        self.problems()
     }
 
-    /// What in the present permissions is not understood.
+    /// What in the present permissions and in the configured users is not understood.
     pub fn problems(&self) -> Vec<Problem> {
-        self.permissions.load().problems().to_vec()
+        let permissions = self.permissions.load();
+        let all = permissions.problems().chain(&self.user_problems);
+        all.cloned().collect()
+    }
+
+    /// The set of keys for tokens, where it is fetched.
+    pub fn key_set(&self) -> Option<&Arc<KeySet>> {
+        self.authenticator.key_set()
     }
 
     /// Decides on a request. The caller asks only for what streams are asked for with: nothing here allows a write.
@@ -125,20 +159,31 @@ impl Access {
     /// # Errors
     /// [`Denied`]; wrong credentials are as none.
     pub async fn decide(&self, head: RequestHead) -> Result<Grant, Denied> {
+        let address = head.peer.ip();
         // What is allowed to everybody costs nobody a login.
-        let authenticated = match head.method {
-            Method::OPTIONS => None,
+        let attempt = match head.method {
+            Method::OPTIONS => Attempt::Wrong(None),
+            _ if self.guard.refuses_address(address) => return Err(Denied::TooMany),
             _ => self
                 .authenticator
-                .authenticate(&head)
+                .authenticate(&head, &self.guard)
                 .await
                 .map_err(|unavailable| Denied::Unavailable(unavailable.0))?,
         };
-        let (principal, record) = match authenticated {
-            Some(found) => (Some(Arc::new(found.principal)), found.record),
-            None => (None, None),
+        let (principal, record, tried) = match attempt {
+            Attempt::Right(found) => (Some(Arc::new(found.principal)), found.record, None),
+            Attempt::Wrong(tried) => (None, None, tried),
+            Attempt::TooMany => return Err(Denied::TooMany),
         };
-        let permission = self.judge(&head, principal.as_deref())?;
+        let judged = self.judge(&head, principal.as_deref());
+        // On a public stream, too: what is served there may not be a way to try passwords.
+        if let Some(name) = &tried {
+            self.guard.user_failed(name);
+        }
+        if let Err(Denied::Unauthenticated) = judged {
+            self.guard.address_failed(address);
+        }
+        let permission = judged?;
         Ok(Grant {
             principal,
             permission,
@@ -149,6 +194,11 @@ impl Access {
 
     /// Decides anew on the same head and principal, against the present permissions: what a live session has to hear.
     pub fn recheck(&self, grant: &Grant) -> Option<Ending> {
+        if let Some(principal) = &grant.principal
+            && !self.authenticator.still_trusts(principal)
+        {
+            return Some(Ending::CredentialsChanged);
+        }
         let Ok(permission) = self.judge(&grant.head.unpacked(), grant.principal.as_deref()) else {
             return Some(Ending::PermissionGone);
         };
@@ -180,6 +230,9 @@ impl Access {
         principal: Option<&Principal>,
     ) -> Result<Option<Arc<Permission>>, Denied> {
         if head.method == Method::OPTIONS {
+            if self.authenticator.refuses_origin(head) {
+                return Err(Denied::Forbidden);
+            }
             // Allowed to everybody, with the rights of nobody.
             let nothing = Permission {
                 id: bson::Bson::Null,
@@ -196,7 +249,7 @@ impl Access {
         if principal.is_none() && found.is_none() {
             return Err(Denied::Unauthenticated);
         }
-        if acl::is_vetoed(head) {
+        if acl::is_vetoed(head) || self.authenticator.refuses_origin(head) {
             return Err(Denied::Forbidden);
         }
         match found {

@@ -111,6 +111,12 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     if let Some(streams) = &streams {
         let sweep = Arc::clone(streams.feeds()).sweep(Arc::clone(streams.metadata().live()));
         background.spawn("front.feeds", sweep);
+        let settings = config.streams.as_ref();
+        if let Some(settings) = settings
+            && let Some(keeping) = rooms::keys(settings, streams.metadata())?
+        {
+            background.spawn("front.keys", keeping);
+        }
         let budget = Arc::clone(&streams.admission.settings.budget);
         let relief = pressure::relieve(budget, Arc::clone(streams.metadata().live()));
         background.spawn("front.pressure", relief);

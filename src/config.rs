@@ -22,7 +22,9 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod url;
 mod value;
+mod yaml;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -31,7 +33,10 @@ use std::path::Path;
 
 use ::toml::de::DeTable;
 
-pub use self::access::{Auth, Jwt, JwtAlgorithm, MongoAcl, MongoUsers};
+pub use self::access::{
+    Acl, Auth, ForwardAuth, Jwt, JwtAlgorithm, JwtKey, LoginGuard, MongoAcl, MongoUsers,
+    OriginCheck, UserEntries,
+};
 pub use self::definition::StaticDefinition;
 pub use self::environment::{Environment, ProcessEnvironment};
 pub use self::error::ConfigError;
@@ -41,6 +46,7 @@ pub use self::mongodb::{Mongodb, Mount, Watch};
 pub use self::secret::{MongoUri, Secret};
 pub use self::server::{Server, Upstream, UpstreamUrl};
 pub use self::streams::{NotifyWhenUnbound, StreamSettings, Streams};
+pub use self::url::AskedUrl;
 
 use self::error::Faults;
 use self::reader::{Section, Source};

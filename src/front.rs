@@ -14,6 +14,7 @@ pub mod freshness;
 pub mod listener;
 pub mod live;
 pub mod metadata;
+pub mod outside;
 pub mod parameters;
 pub mod places;
 pub mod pressure;

@@ -9,6 +9,7 @@
 //! client that goes away takes its upstream request with it, because dropping the future drops the connection.
 
 mod body;
+mod fetch;
 mod forward;
 mod head;
 mod pool;
@@ -21,6 +22,7 @@ use http::HeaderValue;
 
 pub use self::{
     body::{BodyError, ProxyBody},
+    fetch::{FetchError, Fetcher},
     forward::{Forwarded, Forwarder},
     head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, RawHead, Refusal, set_header},
     pool::{AddressError, ProxyError, ProxySettings, UpstreamAddress},

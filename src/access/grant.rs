@@ -60,6 +60,8 @@ impl Grant {
             Mechanism::Basic => rested_on != record,
             // A token does not say how the record was: whatever changed in it ends what the token opened.
             Mechanism::BasicToken | Mechanism::Jwt => true,
+            // A user of MongoDB with the same name is somebody else's business.
+            Mechanism::Configured | Mechanism::Forward => false,
         }
     }
 }
@@ -70,6 +72,9 @@ pub enum Denied {
     /// No credentials, or wrong ones, where some are needed: which it was is not told.
     #[error("credentials are missing or wrong")]
     Unauthenticated,
+    /// Too many logins have failed, from there or by that name: nobody is heard for a while.
+    #[error("too many failed authentication attempts")]
+    TooMany,
     /// Known, and not allowed; or nobody is.
     #[error("not permitted")]
     Forbidden,

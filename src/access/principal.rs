@@ -1,5 +1,6 @@
 //! Who a request comes from, once its credentials have been found right.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bson::Document;
@@ -17,6 +18,8 @@ pub struct Principal {
     pub mechanism: Mechanism,
     /// When the credentials end by themselves.
     pub expires_at: Option<SystemTime>,
+    /// Which of the fetched keys signed the credentials.
+    pub signed_by: Option<Arc<str>>,
 }
 
 /// How credentials were proved.
@@ -24,10 +27,14 @@ pub struct Principal {
 pub enum Mechanism {
     /// Basic, against a user kept in MongoDB.
     Basic,
+    /// Basic, against a user of the configuration.
+    Configured,
     /// Basic, whose password is a token that names the same user.
     BasicToken,
     /// A bearer token.
     Jwt,
+    /// Whatever the API itself takes (forward auth).
+    Forward,
 }
 
 impl Mechanism {
@@ -36,9 +43,10 @@ impl Mechanism {
     /// Source: golden `predicates`, `equals-authentication-type` and `jwt-authentication-type`.
     pub(crate) fn type_name(self) -> &'static str {
         match self {
-            Self::Basic => "basicAuthMechanism",
+            Self::Basic | Self::Configured => "basicAuthMechanism",
             Self::BasicToken => "tokenBasicAuthMechanism",
             Self::Jwt => "JwtAuthenticationManager",
+            Self::Forward => "forwardAuth",
         }
     }
 }

@@ -2,4 +2,4 @@
 
 mod golden;
 mod live;
-mod support;
+pub(super) mod support;

@@ -93,6 +93,10 @@ fn describe() {
         "sidestream_limits_reached_total",
         "How often a limit was reached, by its key in [limits]: what was refused, or whom it ended."
     );
+    describe_counter!(
+        "sidestream_jwks_failures_total",
+        "How often the set of keys for tokens (auth.jwt.jwks) could not be fetched."
+    );
     describe_gauge!(
         "sidestream_outboxes_bytes",
         Unit::Bytes,

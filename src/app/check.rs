@@ -156,7 +156,7 @@ async fn check_privileges(
             crate::front::metadata::PROPERTIES,
         )));
     }
-    if let Some(acl) = &streams.acl {
+    if let Some(acl) = &streams.acl.mongo {
         needs.push(Need::Read(Namespace::new(
             acl.database.as_str(),
             acl.collection.as_str(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{
-    Access, AccessSettings, JwtAlgorithm, JwtSettings, JwtVerifier, PasswordKind, PasswordSettings,
+    Access, AccessSettings, ForwardSettings, GuardSettings, Identity, JwtAlgorithm, JwtKey,
+    JwtSettings, JwtVerifier, KeySet, OriginCheck, OriginSettings, PasswordKind, PasswordSettings,
     Unavailable, UserSettings, Users,
 };
 use crate::app::StartError;
@@ -18,6 +19,7 @@ use crate::front::freshness::Freshness;
 use crate::front::listener::ListenerSettings;
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
+use crate::front::outside::{self, Api};
 use crate::front::places::{Places, PlacesSettings};
 use crate::front::route::{Mount, Mounts};
 use crate::front::streaming::Streaming;
@@ -26,7 +28,7 @@ use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, Connector};
 use crate::mongo::feed::FeedSettings;
 use crate::mongo::lookup::Lookup;
-use crate::proxy::{HeadSettings, ProxySettings, UpstreamAddress};
+use crate::proxy::{Fetcher, HeadSettings, ProxySettings, UpstreamAddress};
 use crate::session::SessionSettings;
 use crate::streams::{Catalog, PipelineLimits, StaticStream};
 
@@ -35,18 +37,21 @@ const FEED_BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// The proxy's settings.
 pub(super) fn proxy(upstream: &config::Upstream) -> ProxySettings {
-    let address = match upstream.url.clone() {
-        UpstreamUrl::Http { host, port } => UpstreamAddress::Http { host, port },
-        UpstreamUrl::Https { host, port } => UpstreamAddress::Https { host, port },
-        UpstreamUrl::Unix { path } => UpstreamAddress::Unix(path),
-    };
     ProxySettings {
         idle: upstream.idle,
         idle_connections_max: upstream.idle_connections,
         connect_timeout: upstream.connect_timeout,
         response_timeout: upstream.response_timeout,
         forward_expect: upstream.forward_expect,
-        ..ProxySettings::new(address)
+        ..ProxySettings::new(address(&upstream.url))
+    }
+}
+
+fn address(url: &UpstreamUrl) -> UpstreamAddress {
+    match url.clone() {
+        UpstreamUrl::Http { host, port } => UpstreamAddress::Http { host, port },
+        UpstreamUrl::Https { host, port } => UpstreamAddress::Https { host, port },
+        UpstreamUrl::Unix { path } => UpstreamAddress::Unix(path),
     }
 }
 
@@ -92,7 +97,7 @@ pub(super) async fn streams(
                 .by(users.id_property.clone()),
         )
     });
-    let permissions = streams.acl.as_ref();
+    let permissions = streams.acl.mongo.as_ref();
     let permissions =
         permissions.map(|acl| Namespace::new(acl.database.as_str(), acl.collection.as_str()));
     let live = Arc::new(LiveSessions::default());
@@ -242,29 +247,28 @@ fn access(
     streams: &Streams,
     users: Option<Arc<Lookup>>,
 ) -> Result<Access, StartError> {
-    let jwt = match &streams.auth.jwt {
-        None => None,
-        Some(jwt) => {
-            let algorithm = match jwt.algorithm {
-                config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
-                config::JwtAlgorithm::Hs384 => JwtAlgorithm::Hs384,
-                config::JwtAlgorithm::Hs512 => JwtAlgorithm::Hs512,
-                config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
-                config::JwtAlgorithm::Rs384 => JwtAlgorithm::Rs384,
-                config::JwtAlgorithm::Rs512 => JwtAlgorithm::Rs512,
-            };
-            let settings = JwtSettings {
-                issuer: jwt.issuer.clone(),
-                audience: jwt.audience.clone(),
-                name_claim: jwt.username_claim.clone(),
-                roles_claim: jwt.roles_claim.clone(),
-                fixed_roles: jwt.fixed_roles.clone(),
-                base64_encoded: jwt.base64_encoded,
-                ..JwtSettings::new(jwt.key.reveal(), algorithm)
-            };
-            Some(JwtVerifier::new(settings)?)
-        }
-    };
+    let jwt = streams.auth.jwt.as_ref().map(|jwt| {
+        let settings = JwtSettings {
+            key: match &jwt.key {
+                config::JwtKey::Text(key) => JwtKey::Text(key.reveal().to_owned()),
+                config::JwtKey::Set { trusted, .. } => JwtKey::Set(Arc::new(KeySet::new(*trusted))),
+            },
+            issuer: jwt.issuer.clone(),
+            audience: jwt.audience.clone(),
+            name_claim: jwt.username_claim.clone(),
+            roles_claim: jwt.roles_claim.clone(),
+            fixed_roles: jwt.fixed_roles.clone(),
+            base64_encoded: jwt.base64_encoded,
+            leeway: jwt.leeway,
+            ..JwtSettings::new("", algorithm(jwt.algorithm))
+        };
+        JwtVerifier::new(settings)
+    });
+    let jwt = jwt.transpose()?;
+    let forward = streams.auth.forward.as_ref();
+    let forward = forward.map(|(url, settings)| forward_auth(url, settings));
+    let forward = forward.transpose()?;
+    let acl = &streams.acl;
     let settings = AccessSettings {
         users: streams.auth.mongo.as_ref().map(|users| UserSettings {
             database: users.database.clone(),
@@ -288,8 +292,25 @@ fn access(
             ..PasswordSettings::default()
         },
         jwt,
+        forward,
+        token_parameter: streams.auth.token_parameter.clone(),
+        configured_users: streams.auth.users.0.clone(),
+        configured_permissions: acl.permissions.clone(),
         cookie_name: streams.auth.cookie.clone(),
-        root_role: streams.acl.as_ref().and_then(|acl| acl.root_role.clone()),
+        origins: OriginSettings {
+            check: match streams.auth.origin_check {
+                config::OriginCheck::Off => OriginCheck::Off,
+                config::OriginCheck::Cookies => OriginCheck::Cookies,
+                config::OriginCheck::All => OriginCheck::All,
+            },
+            listed: streams.auth.origins.clone(),
+        },
+        guard: GuardSettings {
+            per_address: streams.auth.guard.failures_per_address,
+            per_user: streams.auth.guard.failures_per_user,
+            window: streams.auth.guard.window,
+        },
+        root_role: acl.mongo.as_ref().and_then(|acl| acl.root_role.clone()),
         mounts: mounts(streams),
     };
     let users: Arc<dyn Users> = match users {
@@ -298,6 +319,81 @@ fn access(
     };
     Ok(Access::new(settings, users))
 }
+
+fn algorithm(algorithm: config::JwtAlgorithm) -> JwtAlgorithm {
+    match algorithm {
+        config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
+        config::JwtAlgorithm::Hs384 => JwtAlgorithm::Hs384,
+        config::JwtAlgorithm::Hs512 => JwtAlgorithm::Hs512,
+        config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
+        config::JwtAlgorithm::Rs384 => JwtAlgorithm::Rs384,
+        config::JwtAlgorithm::Rs512 => JwtAlgorithm::Rs512,
+        config::JwtAlgorithm::Ps256 => JwtAlgorithm::Ps256,
+        config::JwtAlgorithm::Ps384 => JwtAlgorithm::Ps384,
+        config::JwtAlgorithm::Ps512 => JwtAlgorithm::Ps512,
+        config::JwtAlgorithm::Es256 => JwtAlgorithm::Es256,
+        config::JwtAlgorithm::Es384 => JwtAlgorithm::Es384,
+        config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
+    }
+}
+
+fn forward_auth(
+    url: &config::AskedUrl,
+    forward: &config::ForwardAuth,
+) -> Result<(ForwardSettings, Arc<dyn Identity>), StartError> {
+    let settings = ForwardSettings {
+        shown: forward.show.clone(),
+        name_property: forward.name.clone(),
+        roles_property: forward.roles.clone(),
+        name_header: forward.name_header.clone(),
+        roles_header: forward.roles_header.clone(),
+        remembered_for: forward.remember,
+        session: forward.session,
+        timeout: forward.timeout,
+        concurrent: forward.concurrency,
+    };
+    let fetcher = fetcher(url, forward.timeout, PRINCIPAL_BYTES_MAX)?;
+    Ok((settings, Arc::new(Api(fetcher))))
+}
+
+/// What keeps the set of keys for tokens, if there is one: to be run in a task of its own.
+pub(super) fn keys(
+    streams: &Streams,
+    metadata: &Arc<Metadata>,
+) -> Result<Option<impl Future<Output = ()> + use<>>, StartError> {
+    let jwt = streams.auth.jwt.as_ref().map(|jwt| &jwt.key);
+    let (Some(config::JwtKey::Set { url, refresh, .. }), Some(keys)) =
+        (jwt, metadata.access().key_set())
+    else {
+        return Ok(None);
+    };
+    let from = fetcher(url, JWKS_TIMEOUT, JWKS_BYTES_MAX)?;
+    let (keys, metadata) = (Arc::clone(keys), Arc::clone(metadata));
+    Ok(Some(outside::keep_keys(keys, from, *refresh, metadata)))
+}
+
+fn fetcher(
+    url: &config::AskedUrl,
+    within: Duration,
+    body_max: usize,
+) -> Result<Fetcher, StartError> {
+    let target = url.target.parse();
+    let target = target.expect("invariant: the configuration has parsed it");
+    Ok(Fetcher::new(
+        address(&url.server),
+        target,
+        within,
+        body_max,
+    )?)
+}
+
+/// A user's record is a few hundred bytes.
+const PRINCIPAL_BYTES_MAX: usize = 64 << 10;
+
+/// Large providers have a dozen keys of half a kilobyte, some with certificates.
+const JWKS_BYTES_MAX: usize = 1 << 20;
+
+const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn mounts(streams: &Streams) -> Vec<Mount> {
     let mount = |mount: &config::Mount| Mount {

@@ -125,7 +125,8 @@ fn documents(values: &[Value<'_>]) -> Option<Vec<Document>> {
     read.into_iter().collect()
 }
 
-fn document(value: &Value<'_>) -> Option<Document> {
+/// A table as a document, keys in the order of the file; a fault is reported.
+pub(super) fn document(value: &Value<'_>) -> Option<Document> {
     let table = value.table()?;
     table_document(table)
         .map_err(|fault| value.fault(fault))

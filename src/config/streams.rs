@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::access::{Auth, MongoAcl};
+use super::access::{Acl, Auth};
 use super::definition::StaticDefinition;
 use super::mongodb::Mongodb;
 use super::reader::Section;
@@ -15,7 +15,7 @@ pub struct Streams {
     /// `[auth]`.
     pub auth: Auth,
     /// `[acl]`; `None`: there are no permissions in MongoDB, so nobody is let in by them.
-    pub acl: Option<MongoAcl>,
+    pub acl: Acl,
     /// `[[stream]]`.
     pub definitions: Vec<StaticDefinition>,
     /// `[streams]`.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::access::JwtKey;
 use super::{Config, Environment, MongoUri, Secret, UpstreamUrl, value};
 
 /// What a file must say at least.
@@ -57,6 +58,12 @@ fn example_matches_defaults() {
 fn example_shows_every_key() {
     let mut given = Given::default();
     given.variables.insert("SIDESTREAM_JWT_KEY", "key");
+    given
+        .files
+        .insert("/etc/sidestream/users.yml", "users: [{userid: u}]");
+    given
+        .files
+        .insert("/etc/sidestream/acl.yml", "permissions: []");
     let text: String = example()
         .lines()
         .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")
@@ -65,6 +72,13 @@ fn example_shows_every_key() {
         .unwrap_or_else(|errors| panic!("{errors:#?}"));
     let streams = config.streams.expect("streams are on");
     assert!(streams.auth.jwt.is_some(), "auth.jwt.key is shown");
+    assert!(streams.auth.forward.is_some(), "auth.forward.url is shown");
+    assert_eq!(streams.auth.users.0.len(), 1, "auth.file.users is shown");
+    assert_eq!(
+        streams.acl.permissions.len(),
+        1,
+        "an [[acl.permission]] is shown"
+    );
     assert!(!streams.definitions.is_empty(), "a [[stream]] is shown");
     let tree: toml::Table = text.parse().expect("it was parsed above");
     for key in keys {
@@ -279,7 +293,8 @@ fn values_come_from_variables_and_files() {
         streams.mongodb.uri.reveal(),
         "mongodb://u:p@db/?replicaSet=rs0"
     );
-    assert_eq!(streams.auth.jwt.expect("there is a key").key.reveal(), "k1");
+    let key = streams.auth.jwt.expect("there is a key").key;
+    assert_eq!(key, JwtKey::Text(Secret::new("k1".to_owned())));
 }
 
 #[test]

@@ -450,8 +450,14 @@ fn refusal(denied: Denied, challenge: bool) -> Refusal {
         Denied::Forbidden => Refusal::Forbidden,
         Denied::Broken(message) => Refusal::said(StatusCode::INTERNAL_SERVER_ERROR, message),
         Denied::Unavailable(reason) => Refusal::Unavailable { reason },
+        Denied::TooMany => Refusal::TooMany {
+            reason: TOO_MANY_FAILURES.to_owned(),
+        },
     }
 }
+
+/// Source: compat 8.8.
+const TOO_MANY_FAILURES: &str = "Too many failed authentication attempts. Please try again later.";
 
 fn unavailable(error: MongoError) -> Refusal {
     Refusal::Unavailable {

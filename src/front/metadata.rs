@@ -319,6 +319,12 @@ impl Metadata {
             .or_else(|| self.judge_definition(session))
     }
 
+    /// Judges every live session anew, since keys that tokens are signed with may have been withdrawn.
+    pub fn keys_changed(&self) {
+        self.live
+            .end_where(|session| self.access.recheck(&session.grant));
+    }
+
     fn judge_definition(&self, session: &LiveSession) -> Option<Ending> {
         let entry = self
             .catalog

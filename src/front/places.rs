@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::access::Grant;
-use crate::front::quota::{Quota, Share, household};
+use crate::access::{Grant, household};
+use crate::front::quota::{Quota, Share};
 use crate::front::refusal::Refusal;
 use crate::mongo::feed::Scope;
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What each holder has, and may have.
@@ -69,17 +68,6 @@ impl<Holder: Eq + Hash> Drop for Share<Holder> {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(taken.remove(&self.holder)),
         }
-    }
-}
-
-/// Whom an address stands for: of IPv6 whoever has a /64, which is what one customer gets at least.
-pub fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
     }
 }
 

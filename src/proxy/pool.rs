@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
+pub(super) use self::stream::tls_connector;
 pub(crate) use self::{
     head_swap::{HeadSwap, NextHead},
     stream::UpstreamStream,

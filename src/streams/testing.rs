@@ -203,6 +203,7 @@ pub(super) fn principal(properties: &Document) -> Principal {
         properties: Some(properties.clone()),
         mechanism: Mechanism::Basic,
         expires_at: None,
+        signed_by: None,
     }
 }
 

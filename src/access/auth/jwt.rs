@@ -6,22 +6,27 @@
 //! Source: compat 8.5; golden `authentication` jwt-*, `config-variants` cv-jwt-*.
 
 mod claims;
+mod keys;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bson::{Bson, Document};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::errors::ErrorKind;
 
 use crate::access::principal::{Mechanism, Principal};
 use claims::Claims;
+pub use keys::KeySet;
+use keys::{Found, Keys};
 
 /// What tokens are accepted.
 #[derive(Clone)]
 pub struct JwtSettings {
-    /// The secret, or the base64 of a DER certificate for the RS algorithms (or a PEM).
-    pub key: String,
+    /// What they are signed with.
+    pub key: JwtKey,
     /// The only algorithm that is accepted.
     pub algorithm: JwtAlgorithm,
     /// What `iss` must be; none accepts any.
@@ -36,13 +41,25 @@ pub struct JwtSettings {
     pub fixed_roles: Vec<String>,
     /// The token is base64url-encoded once more.
     pub base64_encoded: bool,
+    /// How far the clock of whoever issues tokens may be from ours.
+    pub leeway: Duration,
+}
+
+/// What tokens are signed with.
+#[derive(Clone)]
+pub enum JwtKey {
+    /// The secret of the HS algorithms; for the others the public key or the certificate as PEM, or the base64 of a DER
+    /// certificate with an RSA key.
+    Text(String),
+    /// Public keys that are fetched and change; a token names the one that it is signed with.
+    Set(Arc<KeySet>),
 }
 
 impl JwtSettings {
     /// RESTHeart's defaults for a key.
     pub fn new(key: impl Into<String>, algorithm: JwtAlgorithm) -> Self {
         Self {
-            key: key.into(),
+            key: JwtKey::Text(key.into()),
             algorithm,
             issuer: Some("restheart.org".to_owned()),
             audience: Vec::new(),
@@ -50,6 +67,7 @@ impl JwtSettings {
             roles_claim: "roles".to_owned(),
             fixed_roles: Vec::new(),
             base64_encoded: false,
+            leeway: Duration::ZERO,
         }
     }
 }
@@ -73,6 +91,12 @@ pub enum JwtAlgorithm {
     Rs256,
     Rs384,
     Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
 }
 
 impl std::str::FromStr for JwtAlgorithm {
@@ -87,6 +111,12 @@ impl std::str::FromStr for JwtAlgorithm {
             "RS256" | "RSA256" => Self::Rs256,
             "RS384" | "RSA384" => Self::Rs384,
             "RS512" | "RSA512" => Self::Rs512,
+            "PS256" => Self::Ps256,
+            "PS384" => Self::Ps384,
+            "PS512" => Self::Ps512,
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            "EdDSA" => Self::EdDsa,
             _ => return Err(JwtError(format!("unknown algorithm {name}"))),
         })
     }
@@ -101,10 +131,17 @@ impl JwtAlgorithm {
             Self::Rs256 => ("RS256", Algorithm::RS256),
             Self::Rs384 => ("RS384", Algorithm::RS384),
             Self::Rs512 => ("RS512", Algorithm::RS512),
+            Self::Ps256 => ("PS256", Algorithm::PS256),
+            Self::Ps384 => ("PS384", Algorithm::PS384),
+            Self::Ps512 => ("PS512", Algorithm::PS512),
+            Self::Es256 => ("ES256", Algorithm::ES256),
+            Self::Es384 => ("ES384", Algorithm::ES384),
+            Self::EdDsa => ("EdDSA", Algorithm::EdDSA),
         }
     }
 
-    fn is_symmetric(self) -> bool {
+    /// Whether who verifies could sign as well.
+    pub fn is_symmetric(self) -> bool {
         matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
     }
 }
@@ -121,6 +158,12 @@ pub(crate) enum TokenRefused {
     Malformed,
     #[error("it is not signed as configured")]
     Algorithm,
+    #[error("it asks for what is not understood (crit)")]
+    Critical,
+    #[error("it is signed with a key that is not known")]
+    Key,
+    #[error("the keys are too old to be trusted, and cannot be fetched")]
+    KeysStale,
     #[error("its signature is wrong")]
     Signature,
     #[error("its time is over, or not yet come")]
@@ -138,7 +181,7 @@ pub(crate) enum TokenRefused {
 /// Verifies tokens.
 pub struct JwtVerifier {
     settings: JwtSettings,
-    key: DecodingKey,
+    keys: Keys,
 }
 
 impl std::fmt::Debug for JwtVerifier {
@@ -153,22 +196,24 @@ impl JwtVerifier {
     /// # Errors
     /// The key is empty, or is not of the algorithm's kind.
     pub fn new(settings: JwtSettings) -> Result<Self, JwtError> {
-        if settings.key.is_empty() {
-            return Err(JwtError("the key is empty".to_owned()));
+        let keys = Keys::new(&settings.key, settings.algorithm)?;
+        Ok(Self { settings, keys })
+    }
+
+    /// The keys, where they are fetched.
+    pub(crate) fn key_set(&self) -> Option<&Arc<KeySet>> {
+        match &self.settings.key {
+            JwtKey::Set(set) => Some(set),
+            JwtKey::Text(_) => None,
         }
-        let key = if settings.algorithm.is_symmetric() {
-            DecodingKey::from_secret(settings.key.as_bytes())
-        } else {
-            let pem = if settings.key.contains("-----BEGIN") {
-                settings.key.clone()
-            } else {
-                let packed: String = settings.key.split_whitespace().collect();
-                format!("-----BEGIN CERTIFICATE-----\n{packed}\n-----END CERTIFICATE-----\n")
-            };
-            DecodingKey::from_rsa_pem(pem.as_bytes())
-                .map_err(|error| JwtError(format!("the key is no RSA certificate: {error}")))?
-        };
-        Ok(Self { settings, key })
+    }
+
+    /// Whether what this principal's token was signed with is still a key of ours.
+    pub(crate) fn still_trusts(&self, principal: &Principal) -> bool {
+        match (&self.settings.key, &principal.signed_by) {
+            (JwtKey::Set(set), Some(key)) => set.has(key),
+            (JwtKey::Set(_), None) | (JwtKey::Text(_), _) => true,
+        }
     }
 
     /// Verifies a token, at a time.
@@ -188,7 +233,7 @@ impl JwtVerifier {
         } else {
             token
         };
-        let claims = self.signed_claims(token)?;
+        let (claims, signed_by) = self.signed_claims(token, now)?;
         let expires_at = self.check_times(&claims, now)?;
         self.check_issuer_and_audience(&claims)?;
         let name = claims
@@ -203,10 +248,16 @@ impl JwtVerifier {
             properties: Some(properties(&claims)),
             mechanism,
             expires_at,
+            signed_by,
         })
     }
 
-    fn signed_claims(&self, token: &str) -> Result<Claims, TokenRefused> {
+    /// The claims, and which of the fetched keys the token is signed with.
+    fn signed_claims(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<(Claims, Option<Arc<str>>), TokenRefused> {
         let (message, signature) = token.rsplit_once('.').ok_or(TokenRefused::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(TokenRefused::Malformed)?;
         let header = Claims::decode(header).ok_or(TokenRefused::Malformed)?;
@@ -214,9 +265,22 @@ impl JwtVerifier {
         if header.text("alg") != Some(name) {
             return Err(TokenRefused::Algorithm);
         }
-        match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.key, kind) {
-            Ok(true) => Claims::decode(payload).ok_or(TokenRefused::Malformed),
-            Ok(false) | Err(_) => Err(TokenRefused::Signature),
+        // Source: RFC 7515 section 4.1.11: whoever does not understand what is critical must refuse.
+        if header.find("crit").is_some() {
+            return Err(TokenRefused::Critical);
+        }
+        let Found { key, id } = self.keys.find(header.text("kid"), now)?;
+        match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key, kind) {
+            Ok(true) => {
+                let claims = Claims::decode(payload).ok_or(TokenRefused::Malformed)?;
+                Ok((claims, id))
+            }
+            Ok(false) => Err(TokenRefused::Signature),
+            Err(error) => match error.kind() {
+                // A set may hold keys of other kinds.
+                ErrorKind::InvalidAlgorithm => Err(TokenRefused::Algorithm),
+                _ => Err(TokenRefused::Signature),
+            },
         }
     }
 
@@ -232,7 +296,9 @@ impl JwtVerifier {
             Some(_) => Err(TokenRefused::Malformed),
         };
         let expires_at = at("exp")?;
-        let lies_ahead = |time: Option<SystemTime>| time.is_some_and(|time| time > now);
+        let leeway = self.settings.leeway;
+        let expires_at = expires_at.map(|time| time.checked_add(leeway).unwrap_or(time));
+        let lies_ahead = |time: Option<SystemTime>| time.is_some_and(|time| time > now + leeway);
         let is_over = expires_at.is_some_and(|time| time <= now);
         if is_over || lies_ahead(at("nbf")?) || lies_ahead(at("iat")?) {
             return Err(TokenRefused::Time);

@@ -111,6 +111,7 @@ impl UserRealm {
             properties: Some(self.properties_of(&record)),
             mechanism: Mechanism::Basic,
             expires_at: None,
+            signed_by: None,
         };
         Ok(Some(Authenticated {
             principal,

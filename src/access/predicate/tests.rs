@@ -39,6 +39,7 @@ fn bob() -> Principal {
         properties: Some(properties),
         mechanism: Mechanism::Basic,
         expires_at: None,
+        signed_by: None,
     }
 }
 

@@ -4,15 +4,17 @@ mod lists;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use serde_json::Value;
 
 use super::support::{JWT_KEY, PW, Store, document, head};
 use crate::access::{
-    Access, AccessSettings, Denied, JwtAlgorithm, JwtSettings, JwtVerifier, PasswordKind,
-    UserSettings, Users,
+    Access, AccessSettings, Denied, GuardSettings, JwtAlgorithm, JwtSettings, JwtVerifier,
+    OriginCheck, OriginSettings, PasswordKind, UserSettings, Users,
 };
+use crate::config::{Config, ProcessEnvironment};
 use lists::{Expected, listed};
 
 /// A file's users and permissions, and the access over them.
@@ -21,6 +23,8 @@ struct World {
     users: Arc<Store>,
     permissions: Arc<Store>,
     namespaces: Namespaces,
+    /// Whether the clock is ours, so that it can wait.
+    waits: bool,
 }
 
 /// Where the file keeps users and permissions.
@@ -44,6 +48,7 @@ impl World {
             users,
             permissions: Store::new("_id"),
             namespaces,
+            waits: false,
         }
     }
 
@@ -137,6 +142,7 @@ impl World {
             Err(Denied::Unauthenticated) => Decision::Unauthenticated,
             Err(Denied::Forbidden) => Decision::Forbidden,
             Err(Denied::Broken(_)) => Decision::Broken,
+            Err(Denied::TooMany) => Decision::TooMany,
             Err(Denied::Unavailable(reason)) => panic!("unavailable: {reason}"),
         }
     }
@@ -149,6 +155,7 @@ enum Decision {
     Unauthenticated,
     Forbidden,
     Broken,
+    TooMany,
 }
 
 impl Decision {
@@ -162,12 +169,14 @@ impl Decision {
             (Self::Unauthenticated, 401) => true,
             (Self::Forbidden, 403) => response["body"].as_str().is_none_or(str::is_empty),
             (Self::Broken, 500) => true,
+            // RESTHeart goes on to answer 401 to wrong credentials then, which tells right ones from them.
+            (Self::TooMany, 429 | 401) => true,
             (Self::Allowed(_), 403) => response["body"]
                 .as_str()
                 .is_some_and(|body| !body.is_empty()),
             (Self::Allowed(_), 401 | 500) => false,
             (Self::Allowed(_), _) => true,
-            (Self::Unauthenticated | Self::Forbidden | Self::Broken, _) => false,
+            (Self::Unauthenticated | Self::Forbidden | Self::Broken | Self::TooMany, _) => false,
         }
     }
 }
@@ -272,7 +281,7 @@ async fn replay_row(world: &World, row: &Value, expected: Option<Expected>) -> R
 fn check_attached(row: &Value, decision: &Decision) -> Result<(), String> {
     let is_about_it = row["name"]
         .as_str()
-        .is_some_and(|name| name.starts_with("attached-"));
+        .is_some_and(|name| name.starts_with("attached-") || FILE_ACL_ATTACHED.contains(&name));
     let Some(frame) = row["frames"][0].as_str().filter(|_| is_about_it) else {
         return Ok(());
     };
@@ -284,10 +293,19 @@ fn check_attached(row: &Value, decision: &Decision) -> Result<(), String> {
     }
 }
 
+const FILE_ACL_ATTACHED: [&str; 3] = [
+    "file-acl-lowest-number",
+    "file-acl-tie-later",
+    "file-acl-first-role",
+];
+
 async fn replay_steps(world: &World, steps: &[Value]) -> Result<(), String> {
     for (index, step) in steps.iter().enumerate() {
         for operation in step["mongo"].as_array().into_iter().flatten() {
             world.apply(operation);
+        }
+        if let Some(seconds) = step["wait"].as_f64().filter(|_| world.waits) {
+            tokio::time::advance(Duration::from_secs_f64(seconds)).await;
         }
         if step.get("request").is_some() {
             let decision = world.decision(&step["request"]).await;
@@ -372,6 +390,13 @@ async fn other_settings_decide_as_recorded() {
         jwt: Some(JwtVerifier::new(settings).unwrap()),
         cookie_name: Some("sid".to_owned()),
         root_role: Some("root".to_owned()),
+        origins: OriginSettings {
+            check: OriginCheck::All,
+            listed: vec![
+                "https://app.example".to_owned(),
+                "http://localhost".to_owned(),
+            ],
+        },
         ..AccessSettings::default()
     };
     let namespaces = Namespaces {
@@ -402,4 +427,66 @@ async fn tokens_alone_decide_as_recorded() {
         6,
     )
     .await;
+}
+
+/// Users and permissions in RESTHeart's files, read as the configuration reads them.
+fn of_files(text: &str) -> World {
+    let file: Value = serde_json::from_str(text).unwrap();
+    let yaml = |name: &str| file["config"][name].as_str().unwrap().to_owned();
+    let quoted = |text: String| toml::Value::String(text).to_string();
+    let text = format!(
+        "[upstream]\nurl = \"http://127.0.0.1:1\"\n[mongodb]\nuri = \"mongodb://127.0.0.1:1\"\n\
+         [auth.file]\nusers = {}\n[acl.file]\npermissions = {}\n",
+        quoted(yaml("users.yml")),
+        quoted(yaml("acl.yml")),
+    );
+    let config = Config::parse("s.toml".as_ref(), &text, &ProcessEnvironment).unwrap();
+    let streams = config.streams.unwrap();
+    let settings = AccessSettings {
+        users: None,
+        configured_users: streams.auth.users.0,
+        configured_permissions: streams.acl.permissions,
+        root_role: None,
+        jwt: Some(JwtVerifier::new(JwtSettings::new(JWT_KEY, JwtAlgorithm::Hs256)).unwrap()),
+        ..AccessSettings::default()
+    };
+    let world = World::new(settings, "_id", USUAL);
+    assert_eq!(world.access.problems(), Vec::new());
+    world
+}
+
+#[tokio::test]
+async fn users_of_a_file_decide_as_recorded() {
+    let text = file!("file-realm");
+    replay("file-realm", text, of_files(text), 20).await;
+}
+
+#[tokio::test]
+async fn permissions_of_a_file_decide_as_recorded() {
+    let text = file!("file-acl");
+    replay("file-acl", text, of_files(text), 15).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_logins_are_counted_as_recorded() {
+    let text = file!("bruteforce");
+    let file: Value = serde_json::from_str(text).unwrap();
+    for row in file["cases"].as_array().unwrap() {
+        let guard = GuardSettings {
+            per_address: 5,
+            ..GuardSettings::default()
+        };
+        let settings = AccessSettings {
+            guard,
+            ..AccessSettings::default()
+        };
+        let mut world = World::new(settings, "_id", USUAL);
+        world.waits = true;
+        world.write_setup(&file["setup"]);
+        world.load_permissions();
+        let steps = row["steps"].as_array().unwrap();
+        replay_steps(&world, steps)
+            .await
+            .unwrap_or_else(|what| panic!("{}: {what}", row["name"]));
+    }
 }

@@ -91,7 +91,7 @@ pub(super) fn access(users: Vec<Document>, permissions: Vec<Document>) -> (Acces
 }
 
 /// The head of a request as the golden files write it.
-pub(super) fn head(request: &Value) -> RequestHead {
+pub(in crate::access) fn head(request: &Value) -> RequestHead {
     let target = request["target"]
         .as_str()
         .unwrap()

@@ -1,6 +1,6 @@
-//! Quotas by holder, and whom an address stands for.
+//! Quotas by holder.
 
-use super::{Quota, household};
+use super::Quota;
 
 #[test]
 fn each_holder_has_his_own_and_gives_back() {
@@ -21,18 +21,4 @@ fn each_holder_has_his_own_and_gives_back() {
 #[test]
 fn none_means_none() {
     assert!(Quota::new(0).take(&1).is_none());
-}
-
-#[test]
-fn an_address_stands_for_its_household() {
-    #[track_caller]
-    fn check(address: &str, expected: &str) {
-        let address = address.parse().expect("an address");
-        assert_eq!(household(address).to_string(), expected);
-    }
-    check("192.0.2.7", "192.0.2.7");
-    check("::ffff:192.0.2.7", "192.0.2.7");
-    check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
-    check("2001:db8:1:2::1", "2001:db8:1:2::");
-    check("2001:db8:1:3::1", "2001:db8:1:3::");
 }

@@ -29,7 +29,7 @@ pub(crate) enum UpstreamStream {
 
 impl UpstreamStream {
     /// Connects. The caller sets the time limit.
-    pub(super) async fn connect(
+    pub(in crate::proxy) async fn connect(
         address: &UpstreamAddress,
         tls: Option<&TlsConnector>,
     ) -> io::Result<Self> {
@@ -56,7 +56,9 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 ///
 /// # Errors
 /// [`ProxyError::Roots`] if the machine has no usable root certificate.
-pub(super) fn tls_connector(address: &UpstreamAddress) -> Result<Option<TlsConnector>, ProxyError> {
+pub(in crate::proxy) fn tls_connector(
+    address: &UpstreamAddress,
+) -> Result<Option<TlsConnector>, ProxyError> {
     if !matches!(address, UpstreamAddress::Https { .. }) {
         return Ok(None);
     }
