@@ -1,5 +1,6 @@
 //! The one integration binary: one link step.
 
+mod access;
 mod admin;
 mod bad_input;
 mod config;

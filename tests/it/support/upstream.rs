@@ -11,23 +11,35 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A server that answers 200 and `METHOD TARGET BODY`. Dropping it closes its port.
-pub(crate) struct Echo {
+/// An HTTP server on a free port. Dropping it closes its port.
+pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
-impl Echo {
-    /// Starts one on a free port.
-    pub(crate) async fn start() -> Self {
+impl Server {
+    /// Starts one that answers each request, whose body was read, as `answer` says.
+    pub(crate) async fn start<A>(answer: A) -> Self
+    where
+        A: Fn(Request<Bytes>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service_fn(echo));
-                tokio::spawn(connection);
+                let answer = answer.clone();
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = answer.clone();
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        let body = body.collect().await;
+                        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                        Ok::<_, Infallible>(answer(Request::from_parts(parts, body)))
+                    }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
         Self { address, accepting }
@@ -39,16 +51,22 @@ impl Echo {
     }
 }
 
-impl Drop for Echo {
+impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let line = format!("{} {} ", request.method(), request.uri());
-    let body = request.into_body().collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    let text = [line.as_bytes(), &body].concat();
-    Ok(Response::new(Full::new(text.into())))
+/// A server that answers 200 and `METHOD TARGET BODY`.
+pub(crate) struct Echo;
+
+impl Echo {
+    /// Starts one on a free port.
+    pub(crate) async fn start() -> Server {
+        Server::start(|request| {
+            let line = format!("{} {} ", request.method(), request.uri());
+            Response::new(Full::new([line.as_bytes(), request.body()].concat().into()))
+        })
+        .await
+    }
 }
