@@ -22,10 +22,10 @@ mod tests;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bson::Document;
+use bson::{Bson, Document};
 use http::Method;
 
-pub use acl::{MongoPermissions, Permission, Problem};
+pub use acl::{Change as PermissionChange, MongoPermissions, Permission, Problem};
 pub use auth::{
     ForwardSettings, GuardSettings, Identity, JwtAlgorithm, JwtError, JwtKey, JwtSettings,
     JwtVerifier, KeySet, OriginCheck, OriginSettings, PasswordKind, PasswordSettings, Unavailable,
@@ -132,11 +132,13 @@ impl Access {
         }
     }
 
-    /// Takes the whole collection of permissions; returns what is not understood, in the configuration too.
-    pub fn replace_permissions(
+    /// Takes the whole collection of permissions; returns what is not understood, in the configuration too. What is the
+    /// very same document as before costs next to nothing.
+    pub fn replace_permissions<D: Into<Arc<Document>>>(
         &self,
-        documents: impl IntoIterator<Item = Document>,
+        documents: impl IntoIterator<Item = D>,
     ) -> Vec<Problem> {
+        let documents = documents.into_iter().map(Into::into);
         let permissions = self.permissions.load().with_stored(documents);
         self.permissions.store(Arc::new(permissions));
         self.problems()
@@ -211,6 +213,17 @@ impl Access {
         (!is_same).then_some(Ending::PermissionChanged)
     }
 
+    /// What a change of the stored permission with this `_id` may mean; asked for when it is already in force.
+    pub fn permission_change(&self, id: &Bson) -> PermissionChange {
+        self.permissions.load().change(id)
+    }
+
+    /// As [`Access::recheck`] after one permission has changed: those whom it cannot concern are not decided anew.
+    pub fn recheck_after(&self, change: &PermissionChange, grant: &Grant) -> Option<Ending> {
+        let concerned = change.may_concern(grant, &self.mounts);
+        concerned.then(|| self.recheck(grant)).flatten()
+    }
+
     /// The stored record of that user is now this (none: removed): what a live session has to hear.
     pub fn recheck_user(
         &self,
@@ -235,7 +248,7 @@ impl Access {
             }
             // Allowed to everybody, with the rights of nobody.
             let nothing = Permission {
-                id: bson::Bson::Null,
+                id: Bson::Null,
                 mongo: MongoPermissions::default(),
             };
             return Ok(Some(Arc::new(nothing)));

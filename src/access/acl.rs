@@ -18,6 +18,7 @@ pub(crate) use permission::Entry;
 pub use permission::{MongoPermissions, Permission, Problem};
 pub(crate) use veto::is_vetoed;
 
+use crate::access::grant::Grant;
 use crate::access::predicate::Circumstances;
 use crate::access::principal::Principal;
 use crate::access::request::RequestHead;
@@ -39,11 +40,22 @@ impl Permissions {
         }
     }
 
-    /// The same with the collection's being `documents`; each that is broken is left out and reported alone.
-    pub(crate) fn with_stored(&self, documents: impl IntoIterator<Item = Document>) -> Self {
+    /// The same with the collection's being `documents`; each that is broken is left out and reported alone. Documents
+    /// that are the very same as before are not parsed again.
+    pub(crate) fn with_stored(&self, documents: impl IntoIterator<Item = Arc<Document>>) -> Self {
         Self {
-            stored: List::stored(documents),
+            stored: List::stored(documents, &self.stored),
             configured: Arc::clone(&self.configured),
+        }
+    }
+
+    /// What a change of the collection's permission with this `_id` may mean to those who were let in before.
+    pub(crate) fn change(&self, id: &Bson) -> Change {
+        let lists = [&self.stored, &*self.configured];
+        Change {
+            id: id.clone(),
+            now: self.stored.by_id(id).cloned(),
+            concerns_all: lists.iter().any(|list| list.asks),
         }
     }
 
@@ -82,20 +94,86 @@ impl Permissions {
     }
 }
 
+/// A permission was written or removed.
+#[derive(Debug)]
+pub struct Change {
+    id: Bson,
+    /// What it is now; none where it is gone or broken.
+    now: Option<Arc<Entry>>,
+    /// A predicate asks whether authentication is required, which each permission for `$unauthenticated` answers.
+    concerns_all: bool,
+}
+
+impl Change {
+    /// Whether what a grant rests on may be another now: the permission itself, or one that was not asked or did not
+    /// hold. All others decide as they did.
+    pub(crate) fn may_concern(&self, grant: &Grant, mounts: &Mounts) -> bool {
+        let Some(rests_on) = &grant.permission else {
+            // The root role needs none.
+            return false;
+        };
+        if self.concerns_all || rests_on.id == self.id {
+            return true;
+        }
+        let Some(now) = &self.now else {
+            return false;
+        };
+        let principal = grant.principal.as_deref();
+        let is_asked = match principal {
+            Some(principal) => now.roles.iter().any(|role| principal.roles.contains(role)),
+            None => now.roles.iter().any(|role| role == UNAUTHENTICATED),
+        };
+        if !is_asked {
+            return false;
+        }
+        let head = match now.predicate.reads_headers() {
+            true => grant.head().unpacked(),
+            false => grant.head().without_headers(),
+        };
+        now.predicate
+            .holds(&Circumstances {
+                head: &head,
+                principal,
+                authentication_is_required: false,
+                mounts,
+            })
+            .unwrap_or(false)
+    }
+}
+
 /// Permissions of one origin, in the order in which they are tried.
 #[derive(Debug, Default)]
 struct List {
     by_role: HashMap<String, Vec<Arc<Entry>>>,
+    /// In the order in which they are tried.
+    entries: Vec<Arc<Entry>>,
     problems: Vec<Problem>,
+    /// The documents that the entries were parsed from, where they are kept, by their address.
+    parsed: HashMap<usize, (Arc<Document>, Parsed)>,
+    /// A predicate asks whether authentication is required.
+    asks: bool,
 }
 
+/// What came of a document.
+type Parsed = (Option<Arc<Entry>>, Option<Problem>);
+
 impl List {
-    /// Those of a collection.
-    fn stored(documents: impl IntoIterator<Item = Document>) -> Self {
+    /// Those of a collection; `before`: as it was.
+    fn stored(documents: impl IntoIterator<Item = Arc<Document>>, before: &Self) -> Self {
         let mut list = Self::default();
-        let mut entries = list.parse(documents);
-        entries.sort_by(|one, two| tried_before(one, two));
-        list.file(entries);
+        for document in documents {
+            let address = Arc::as_ptr(&document).addr();
+            // The list before holds its documents, so an address can only be that of the same one.
+            let parsed = match before.parsed.get(&address) {
+                Some((_, parsed)) => parsed.clone(),
+                None => parse(&document),
+            };
+            list.entries.extend(parsed.0.clone());
+            list.problems.extend(parsed.1.clone());
+            list.parsed.insert(address, (document, parsed));
+        }
+        list.entries.sort_by(|one, two| tried_before(one, two));
+        list.file();
         list
     }
 
@@ -111,40 +189,45 @@ impl List {
                 Err(problem) => list.problems.push(problem),
             }
         }
-        let mut entries = list.parse(sound);
-        entries.reverse();
+        for (entry, problem) in sound.iter().map(parse) {
+            list.entries.extend(entry);
+            list.problems.extend(problem);
+        }
+        list.entries.reverse();
         let priority = |entry: &Entry| entry.priority.clone().unwrap_or(Bson::Int32(i32::MAX));
-        entries.sort_by(|one, two| order::compare(&priority(one), &priority(two)));
-        list.file(entries);
+        list.entries
+            .sort_by(|one, two| order::compare(&priority(one), &priority(two)));
+        list.file();
         list
     }
 
-    fn parse(&mut self, documents: impl IntoIterator<Item = Document>) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::new();
-        for document in documents {
-            let parsed = Entry::parse(&document);
-            let reason = parsed
-                .as_ref()
-                .map_or_else(|reason| Some(reason.clone()), |entry| entry.broken.clone());
-            if let Some(reason) = reason {
-                self.problems.push(Problem {
-                    id: permission::id_of(&document),
-                    reason,
-                });
-            }
-            entries.extend(parsed.ok().map(Arc::new));
-        }
-        entries
+    fn by_id(&self, id: &Bson) -> Option<&Arc<Entry>> {
+        self.entries.iter().find(|entry| entry.permission.id == *id)
     }
 
-    fn file(&mut self, entries: Vec<Arc<Entry>>) {
-        for entry in entries {
+    /// Puts each entry where it is looked for.
+    fn file(&mut self) {
+        for entry in &self.entries {
+            self.asks |= entry.predicate.asks_whether_authentication_is_required();
             for role in &entry.roles {
                 let of_role = self.by_role.entry(role.clone()).or_default();
-                of_role.push(Arc::clone(&entry));
+                of_role.push(Arc::clone(entry));
             }
         }
     }
+}
+
+fn parse(document: &Document) -> Parsed {
+    let parsed = Entry::parse(document);
+    let reason = match &parsed {
+        Ok(entry) => entry.broken.clone(),
+        Err(reason) => Some(reason.clone()),
+    };
+    let problem = reason.map(|reason| Problem {
+        id: permission::id_of(document),
+        reason,
+    });
+    (parsed.ok().map(Arc::new), problem)
 }
 
 /// Highest priority first, a missing one last; of equal ones the greater `_id`.

@@ -27,6 +27,7 @@ pub(crate) use evaluate::{Circumstances, Failure};
 pub(crate) struct Predicate {
     root: evaluate::Node,
     asks_whether_authentication_is_required: bool,
+    reads_headers: bool,
 }
 
 impl Predicate {
@@ -39,9 +40,11 @@ impl Predicate {
         let asks = root
             .tests()
             .any(|test| matches!(test, evaluate::Test::AuthRequired));
+        let reads_headers = root.tests().any(evaluate::Test::may_read_headers);
         Ok(Self {
             root,
             asks_whether_authentication_is_required: asks,
+            reads_headers,
         })
     }
 
@@ -51,6 +54,11 @@ impl Predicate {
     /// It cannot be evaluated here; it counts as false as a whole.
     pub(crate) fn holds(&self, circumstances: &Circumstances<'_>) -> Result<bool, Failure> {
         evaluate::holds(&self.root, circumstances)
+    }
+
+    /// Whether the request's headers may have a say.
+    pub(crate) fn reads_headers(&self) -> bool {
+        self.reads_headers
     }
 
     /// Whether `auth-required` occurs in it.

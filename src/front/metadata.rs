@@ -349,10 +349,8 @@ impl Metadata {
             .told
             .lock()
             .expect("invariant: nothing panics under this lock");
-        let documents = mirror
-            .documents()
-            .into_iter()
-            .map(|(document, _)| (*document).clone());
+        let documents = mirror.documents().into_iter();
+        let documents = documents.map(|(document, _)| document);
         let problems = self.access.replace_permissions(documents);
         self.permits.fetch_add(1, Ordering::Release);
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {

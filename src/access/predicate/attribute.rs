@@ -34,6 +34,31 @@ pub(super) enum Attribute {
 }
 
 impl Attribute {
+    /// Whether the request's headers may have a say.
+    pub(super) fn may_read_headers(&self) -> bool {
+        match self {
+            Self::Header(_) | Self::Cookie(_) | Self::ServerName | Self::HostAndPort => true,
+            Self::Literal(_)
+            | Self::Variable(_)
+            | Self::Parameter(_)
+            | Self::PathParameter(_)
+            | Self::Path
+            | Self::Url
+            | Self::Query { .. }
+            | Self::Method
+            | Self::Protocol
+            | Self::Scheme
+            | Self::RequestLine
+            | Self::RemoteAddress
+            | Self::LocalAddress
+            | Self::LocalPort
+            | Self::RemoteUser
+            | Self::AuthenticationType
+            | Self::Secure
+            | Self::Null => false,
+        }
+    }
+
     /// Reads the attribute of this exchange; none where there is no value.
     pub(super) fn read(&self, evaluation: &Evaluation<'_>) -> Option<String> {
         let head = evaluation.head();

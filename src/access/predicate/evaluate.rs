@@ -78,6 +78,33 @@ pub(super) enum Test {
     Constant(bool),
 }
 
+impl Test {
+    /// Whether the request's headers may have a say.
+    pub(super) fn may_read_headers(&self) -> bool {
+        let any = |texts: &[Text]| texts.iter().any(Text::may_read_headers);
+        match self {
+            Self::Path(texts)
+            | Self::PathPrefix(texts)
+            | Self::PathSuffix(texts)
+            | Self::Equals(texts)
+            | Self::Method(texts)
+            | Self::ParametersContain(texts)
+            | Self::ParametersWhitelist(texts)
+            | Self::ParametersBlacklist(texts) => any(texts),
+            Self::PathTemplate { of, .. } | Self::Regex { of, .. } | Self::Exists(of) => {
+                of.may_read_headers()
+            }
+            Self::Contains { value, search } => value.may_read_headers() || any(search),
+            Self::In { value, array } => value.may_read_headers() || any(array),
+            Self::Secure
+            | Self::Idempotent
+            | Self::AuthRequired
+            | Self::ParametersSize(_)
+            | Self::Constant(_) => false,
+        }
+    }
+}
+
 /// All that a predicate may look at.
 #[derive(Clone, Copy)]
 pub(crate) struct Circumstances<'a> {

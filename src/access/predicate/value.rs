@@ -24,6 +24,19 @@ pub(super) enum Text {
     Attributes(Vec<Attribute>),
 }
 
+impl Text {
+    /// Whether the request's headers may have a say.
+    pub(super) fn may_read_headers(&self) -> bool {
+        match self {
+            Self::Literal(_) | Self::Naming(_) | Self::User(_) | Self::Now | Self::Unmatchable => {
+                false
+            }
+            Self::Request(_) => true,
+            Self::Attributes(parts) => parts.iter().any(Attribute::may_read_headers),
+        }
+    }
+}
+
 /// What a [`Text`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {

@@ -25,7 +25,7 @@ async fn revoked_permission_ends_at_once() {
     );
     let grant = get(&access, "/c/_streams/s", Some("u:pw")).await.unwrap();
     assert_eq!(access.recheck(&grant), None);
-    access.replace_permissions([]);
+    access.replace_permissions(Vec::<Document>::new());
     assert_eq!(access.recheck(&grant), Some(Ending::PermissionGone));
     assert_eq!(
         get(&access, "/c/_streams/s", Some("u:pw"))
@@ -231,4 +231,93 @@ async fn token_ends_with_its_user() {
         access.recheck_user(&grant, "ada", None),
         Some(Ending::CredentialsChanged)
     );
+}
+
+/// What a session hears of one change, decided by halves and wholly, must be the same.
+#[tokio::test]
+async fn a_change_is_decided_anew_for_those_whom_it_may_concern_only() {
+    let at = |id: &str, priority: i32, roles: &[&str], predicate: &str| {
+        doc! { "_id": id, "roles": roles, "predicate": predicate, "priority": priority }
+    };
+    let filtered = |mut permission: Document, n: i32| {
+        permission.insert("mongo", doc! { "readFilter": { "n": n } });
+        permission
+    };
+    let before = vec![
+        at("own", 5, &["r"], "path-prefix('/c')"),
+        at("public", 5, &["$unauthenticated"], "path-prefix('/p')"),
+        at("other", 5, &["s"], "path-prefix('/c')"),
+    ];
+    let (access, _) = access(vec![user(&["r"])], before.clone());
+    let grants = [
+        get(&access, "/c/_streams/s", Some("u:pw")).await.unwrap(),
+        get(&access, "/p/_streams/s", None).await.unwrap(),
+    ];
+    let gone = Some(Ending::PermissionGone);
+    let changed = Some(Ending::PermissionChanged);
+    let cases = [
+        // Its own.
+        ("own", None, [gone, None]),
+        (
+            "own",
+            Some(at("own", 5, &["r"], "path-prefix('/d')")),
+            [gone, None],
+        ),
+        (
+            "own",
+            Some(filtered(at("own", 5, &["r"], "true"), 1)),
+            [changed, None],
+        ),
+        ("public", None, [None, gone]),
+        // Another that comes before it, one that comes behind it, one that does not hold, one of another role.
+        (
+            "new",
+            Some(filtered(at("new", 9, &["r"], "true"), 1)),
+            [changed, None],
+        ),
+        (
+            "new",
+            Some(filtered(at("new", 1, &["r"], "true"), 1)),
+            [None, None],
+        ),
+        (
+            "new",
+            Some(filtered(at("new", 9, &["r"], "exists(%{i,X-No})"), 1)),
+            [None, None],
+        ),
+        (
+            "new",
+            Some(filtered(at("new", 9, &["r"], "exists(%{i,Host})"), 1)),
+            [changed, None],
+        ),
+        (
+            "new",
+            Some(filtered(at("new", 9, &["$unauthenticated"], "true"), 1)),
+            [None, changed],
+        ),
+        (
+            "other",
+            Some(filtered(at("other", 9, &["r", "s"], "method(GET)"), 1)),
+            [changed, None],
+        ),
+        ("other", None, [None, None]),
+        // Whether authentication is required, each permission for everybody answers.
+        (
+            "new",
+            Some(filtered(at("new", 9, &["r"], "auth-required"), 1)),
+            [changed, None],
+        ),
+    ];
+    for (id, now, heard) in cases {
+        let mut documents = before.clone();
+        documents.retain(|document| document.get_str("_id").unwrap() != id);
+        documents.extend(now.clone());
+        access.replace_permissions(documents);
+        let change = access.permission_change(&Bson::from(id));
+        for (grant, heard) in grants.iter().zip(heard) {
+            assert_eq!(access.recheck_after(&change, grant), heard, "{id}: {now:?}");
+            assert_eq!(access.recheck(grant), heard, "{id}: {now:?}");
+        }
+        access.replace_permissions(before.clone());
+    }
 }

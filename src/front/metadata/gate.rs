@@ -161,8 +161,9 @@ impl Metadata {
             if mirror.apply(id, document.clone(), time) {
                 self.permit();
             }
+            let change = self.access.permission_change(id);
             self.live
-                .end_where(|session| self.access.recheck(&session.grant));
+                .end_where(|session| self.access.recheck_after(&change, &session.grant));
         }
         if let Some(users) = &self.users
             && users.namespace() == namespace

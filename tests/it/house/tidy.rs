@@ -79,7 +79,10 @@ const SPAWNING: [(&str, &str); 5] = [
     ("thread::spawn", "only lifecycle spawns"),
 ];
 
-const BLOCKING: (&str, &str) = ("spawn_blocking", "only passwords and long pipelines are work that blocks");
+const BLOCKING: (&str, &str) = (
+    "spawn_blocking",
+    "only passwords and long pipelines are work that blocks",
+);
 
 const MACHINES: [(&str, &str); 5] = [
     ("/root/", ""),
