@@ -14,6 +14,7 @@ mod privileges;
 mod proxy;
 mod query;
 mod reshaping;
+mod resume;
 mod session;
 mod support;
 mod tutorial;
