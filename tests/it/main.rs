@@ -13,6 +13,7 @@ mod limits;
 mod privileges;
 mod proxy;
 mod query;
+mod reconnect;
 mod reshaping;
 mod resume;
 mod session;
