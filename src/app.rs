@@ -18,6 +18,7 @@ use crate::admin::{self, AdminState, Metrics, MetricsError};
 use crate::config::Config;
 use crate::delivery::Ending;
 use crate::front::Front;
+use crate::front::describe;
 use crate::front::listener::{ListenError, Listener};
 use crate::front::pressure;
 use crate::front::streaming::Streaming;
@@ -117,6 +118,8 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
         {
             background.spawn("front.keys", keeping);
         }
+        let rings = describe::note_rings(Arc::clone(streams.feeds()));
+        background.spawn("front.rings", rings);
         let budget = Arc::clone(&streams.admission.settings.budget);
         let relief = pressure::relieve(budget, Arc::clone(streams.metadata().live()));
         background.spawn("front.pressure", relief);

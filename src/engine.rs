@@ -21,7 +21,6 @@ mod tests;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bson::Timestamp;
 use mongodb::Client;
@@ -45,6 +44,8 @@ pub struct EngineSettings {
     pub dedicated_cursors_per_stream_max: usize,
     /// Catch-up cursors at once; further ones wait. With none, nobody does.
     pub catch_up_cursors_max: usize,
+    /// Catch-up cursors opened per second.
+    pub catch_up_cursors_per_second: usize,
 }
 
 /// Why a subscription was refused.
@@ -79,11 +80,9 @@ pub struct From {
 /// The engine's door.
 #[derive(Debug)]
 pub struct Engine {
-    client: Client,
     hub: Arc<Hub>,
     dedicated: Arc<dedicated::Pool>,
-    catch_ups: Arc<tokio::sync::Semaphore>,
-    catch_ups_max: usize,
+    catch_ups: Arc<catch_up::CatchUps>,
     tasks: Tasks,
 }
 
@@ -116,13 +115,12 @@ impl Engine {
             settings,
             tasks.clone(),
         ));
-        let catch_ups = Arc::new(tokio::sync::Semaphore::new(settings.catch_up_cursors_max));
+        let hub_of_catch_ups = Arc::clone(&hub);
+        let catch_ups = catch_up::CatchUps::new(client, hub_of_catch_ups, settings, tasks.clone());
         Self {
-            client,
             hub,
             dedicated,
-            catch_ups,
-            catch_ups_max: settings.catch_up_cursors_max,
+            catch_ups: Arc::new(catch_ups),
             tasks,
         }
     }
@@ -162,6 +160,9 @@ impl Engine {
         }
         let plan = self.hub.seat(plan).await?;
         if !plan.is_shared() {
+            if let Some(token) = &from.resume {
+                self.catch_ups.verify(feed, &plan, token, &outbox).await?;
+            }
             self.dedicated
                 .subscribe(feed, &plan, &from, &outbox)
                 .await?;
@@ -170,28 +171,22 @@ impl Engine {
         let Some(token) = from.resume.clone() else {
             return Ok(self.join(feed, plan, from, outbox).await);
         };
-        let again = (Arc::clone(feed.ring()), token.clone());
-        if let Some(subscription) = self
-            .hub
-            .rejoin(plan.clone(), from.clone(), outbox.clone(), again)
-            .await
-        {
-            return Ok(subscription);
+        // An id that the ring does not hold may be none at all, though its place lies where the ring reaches.
+        if feed.ring().holds(&token, &plan.wanted.namespace.database) {
+            let again = (Arc::clone(feed.ring()), token.clone());
+            let (plan, from) = (plan.clone(), from.clone());
+            let joined = self.hub.rejoin(plan, from, outbox.clone(), again).await;
+            if let Some(subscription) = joined {
+                metrics::counter!("sidestream_resumes_total", "from" => "ring").increment(1);
+                return Ok(subscription);
+            }
         }
-        let catch_up = catch_up::CatchUp {
-            client: self.client.clone(),
-            feed: Arc::clone(feed),
-            hub: Arc::clone(&self.hub),
-            permits: Arc::clone(&self.catch_ups),
-            patience: match self.catch_ups_max {
-                0 => Duration::ZERO,
-                _ => catch_up::TURN_TIMEOUT,
-            },
-            plan,
-            from,
-            outbox,
-        };
-        catch_up.start(token, &self.tasks).await
+        let subscription = self
+            .catch_ups
+            .subscribe(feed, plan, from, token, outbox)
+            .await?;
+        metrics::counter!("sidestream_resumes_total", "from" => "cursor").increment(1);
+        Ok(subscription)
     }
 
     async fn join(&self, feed: &Arc<Feed>, plan: Plan, from: From, outbox: Outbox) -> Subscription {

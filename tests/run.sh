@@ -6,7 +6,8 @@
 #
 # A MongoDB is started by the tests themselves, on a free port, and ends with them. SIDESTREAM_TEST_MONGODB_URI names
 # another, a replica set that may be written to; tests that need to kill their server still start their own.
-# Its binary is $MONGOD, or the mongod on the PATH, or one that is fetched once into target/mongod.
+# Its binary is $MONGOD, or the mongod on the PATH, or one that is fetched once into target/mongod. The JavaScript of examples/
+# runs under the Node on the PATH if that is 22 or later; else the tests fetch one (60 MB, from PyPI) into target/node.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/process.sh

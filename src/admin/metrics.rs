@@ -66,6 +66,24 @@ fn describe() {
         "Change streams open in MongoDB, by kind: feed, dedicated, catch_up, probe."
     );
     describe_counter!(
+        "sidestream_cursor_opens_total",
+        "Change streams opened in MongoDB, by kind."
+    );
+    describe_counter!(
+        "sidestream_resumes_total",
+        "Sessions that went on behind an id, by where what they had missed came from: ring, cursor."
+    );
+    describe_gauge!(
+        "sidestream_ring_bytes",
+        Unit::Bytes,
+        "Recent events kept for clients that come back (limits.ring), of all feeds, as it was within the last second."
+    );
+    describe_gauge!(
+        "sidestream_ring_reach_seconds",
+        Unit::Seconds,
+        "How long a client may have been away and needs no cursor, on the feed where that is shortest."
+    );
+    describe_counter!(
         "sidestream_upstream_requests_total",
         "Forwarded requests, by class of the answer's status."
     );

@@ -121,6 +121,7 @@ pub(super) async fn streams(
         dedicated_cursors_max: limits.dedicated_cursors,
         dedicated_cursors_per_stream_max: limits.dedicated_cursors_per_stream,
         catch_up_cursors_max: limits.catch_up_cursors,
+        catch_up_cursors_per_second: limits.catch_up_cursors_per_second,
     };
     let engine = Arc::new(Engine::new(
         client.clone(),

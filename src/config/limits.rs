@@ -42,6 +42,8 @@ pub struct Limits {
     pub dedicated_cursors_per_stream: usize,
     /// Cursors in all for clients that resume from before the ring.
     pub catch_up_cursors: usize,
+    /// The same, opened per second.
+    pub catch_up_cursors_per_second: usize,
     /// Databases watched at a time.
     pub feeds: usize,
     /// Bytes of recent events kept for resuming, for each database.
@@ -93,6 +95,11 @@ impl Limits {
                 dedicated_cursors,
             ),
             catch_up_cursors: section.count("catch_up_cursors", CATCH_UP, 0..=10_000),
+            catch_up_cursors_per_second: section.count(
+                "catch_up_cursors_per_second",
+                CATCH_UP_PER_SECOND,
+                1..=10_000,
+            ),
             feeds: section.count("feeds", FEEDS, 1..=1_000),
             ring: section.size("ring", RING, 0..=4 * GIB),
             users_remembered: section.count("users_remembered", USERS, 1..=10_000_000),
@@ -193,6 +200,9 @@ const DEDICATED_PER_STREAM: usize = 16;
 
 /// They are short-lived: others that resume wait for their turn.
 const CATCH_UP: usize = 16;
+
+/// Whoever waits for the next one shares it, so a thousand clients that come back at once need a few.
+const CATCH_UP_PER_SECOND: usize = 20;
 
 /// Each holds one connection to MongoDB.
 const FEEDS: usize = 16;

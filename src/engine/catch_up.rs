@@ -1,39 +1,54 @@
-//! A client that comes back with an id older than the ring: a cursor of its own until the ring reaches it.
+//! Clients that come back with an id older than the ring.
+//!
+//! Each has a task of its own that brings it forward until it can join the live group at a known place. Where the ring
+//! reaches it gives, as fast as the client reads. Before that the client *rides*: a cursor is opened behind the oldest of all
+//! ids that wait, and takes along everybody whose id it passes, so a thousand clients that come back at once cost a few
+//! cursors. A ride ends where the ring began, and the ring keeps what is behind that place until its passengers have it.
+//!
+//! Nothing is handed out before the feed has passed it, or a revocation could be overtaken.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+mod ride;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use mongodb::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+
+use ride::{Arrival, Passenger, Ride};
 
 use crate::delivery::{Ending, Outbox};
-use crate::engine::worker::replay_one;
-use crate::engine::{From, Hub, Plan, Refused, Subscription};
+use crate::engine::worker::replay;
+use crate::engine::{EngineSettings, From, Hub, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
-use crate::mongo::feed::{CODE_TOO_LARGE, Feed, Reading, Start, Step, Tail, open};
-use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
+use crate::mongo::feed::{Feed, Pin};
+use crate::mongo::{Event, Namespace, ResumeToken};
 
-/// How long a client that comes back waits for its turn.
-pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a catch-up cursor waits for events that are not there: its token moves when that ends.
-const AWAIT_MAX: Duration = Duration::from_millis(100);
-/// `Unauthorized`.
-const CODE_UNAUTHORIZED: i32 = 13;
+/// How long a client that comes back waits for its turn, and for its id to be found.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it waits for a feed without a place before it looks again whether its session is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// A frame is about as large as its event twice; what waits stays below half of the outbox's bound.
 const BYTES_PER_EVENT_BYTE: usize = 4;
+/// Passengers of one ride.
+const PASSENGERS_MAX: usize = 1000;
 
-/// Brings one session from an old place up to where the feed's ring begins.
-pub(super) struct CatchUp {
-    pub(super) client: Client,
-    pub(super) feed: Arc<Feed>,
-    pub(super) hub: Arc<Hub>,
-    pub(super) permits: Arc<Semaphore>,
-    /// How long it waits for its turn.
-    pub(super) patience: Duration,
-    pub(super) plan: Plan,
-    pub(super) from: From,
-    pub(super) outbox: Outbox,
+/// Where all who come back wait, and what bounds the cursors that serve them.
+#[derive(Debug)]
+pub(super) struct CatchUps {
+    client: Client,
+    hub: Arc<Hub>,
+    tasks: Tasks,
+    cursors_max: usize,
+    /// First come, first served.
+    permits: Arc<Semaphore>,
+    /// The pause between two openings.
+    pause: Duration,
+    /// When the next may be. Whoever holds it is the next.
+    next_opening: tokio::sync::Mutex<Instant>,
+    waiting: Mutex<HashMap<Namespace, Vec<Passenger>>>,
 }
 
 /// Whether these events can be queued at once without making a healthy client look slow.
@@ -42,35 +57,65 @@ pub(super) fn fits(events: &[Arc<Event>], outbox: &Outbox) -> bool {
     bytes.saturating_mul(BYTES_PER_EVENT_BYTE) <= outbox.bytes_max()
 }
 
-impl CatchUp {
-    /// Opens the cursor, if one is needed, and goes on in the background.
+/// Whether this event can be queued beside what waits.
+fn has_room(event: &Event, outbox: &Outbox) -> bool {
+    let bytes = event.bytes().saturating_mul(BYTES_PER_EVENT_BYTE);
+    let queued = outbox.queued_bytes();
+    queued == 0 || queued.saturating_add(bytes) <= outbox.bytes_max()
+}
+
+impl CatchUps {
+    pub(super) fn new(
+        client: Client,
+        hub: Arc<Hub>,
+        settings: EngineSettings,
+        tasks: Tasks,
+    ) -> Self {
+        let per_second = settings.catch_up_cursors_per_second.max(1);
+        Self {
+            client,
+            hub,
+            tasks,
+            cursors_max: settings.catch_up_cursors_max,
+            permits: Arc::new(Semaphore::new(settings.catch_up_cursors_max)),
+            pause: Duration::from_secs(1) / u32::try_from(per_second).unwrap_or(u32::MAX),
+            next_opening: tokio::sync::Mutex::new(Instant::now()),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Subscribes a client behind its id, once that was found in history, and goes on in the background.
     ///
     /// # Errors
-    /// [`Refused::HistoryLost`] if history does not reach back to `token`; [`Refused::Limit`] if its turn does not come;
+    /// [`Refused::HistoryLost`] if history has no such event, or no more; [`Refused::Limit`] if its turn does not come;
     /// [`Refused::Unavailable`].
-    pub(super) async fn start(
-        self,
+    /// # Cancel safety
+    /// Safe: what was begun ends with the outbox.
+    pub(super) async fn subscribe(
+        self: &Arc<Self>,
+        feed: &Arc<Feed>,
+        plan: Plan,
+        from: From,
         token: ResumeToken,
-        tasks: &Tasks,
+        outbox: Outbox,
     ) -> Result<Subscription, Refused> {
-        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.permits).acquire_owned());
-        let permit = turn.await.map_err(|_| Refused::Limit {
-            limit: "catch_up_cursors",
-        })?;
-        let permit = permit.expect("invariant: this semaphore is never closed");
-        let namespace = self.plan.wanted.namespace.clone();
-        let mut past = Past {
-            feed: Arc::clone(&self.feed),
-            namespace,
-            at: token,
-            cursor: None,
-        };
-        past.open_if_needed(&self.client).await?;
+        let is_known = feed.ring().holds(&token, &plan.wanted.namespace.database);
         let departures = Arc::new(OnceLock::new());
+        let (found, answer) = oneshot::channel();
+        let catch_up = CatchUp {
+            all: Arc::clone(self),
+            feed: Arc::clone(feed),
+            plan,
+            from,
+            outbox,
+            at: token,
+            found: Some(found),
+            is_known,
+        };
         let told = Arc::clone(&departures);
-        tasks.spawn("engine.catch_up", async move {
-            let outbox = self.outbox.clone();
-            match self.run(past).await {
+        self.tasks.spawn("engine.catch_up", async move {
+            let outbox = catch_up.outbox.clone();
+            match catch_up.run().await {
                 Ok(None) => (),
                 Ok(Some(subscription)) => {
                     if let Some(worker) = subscription.departures.get() {
@@ -79,154 +124,229 @@ impl CatchUp {
                     }
                     // If the session ended before it was told, this one speaks for it: dropping it notices.
                 }
-                // An event that is too large to be sent is as lost as one that history has forgotten.
-                Err(
-                    MongoError::HistoryLost(_)
-                    | MongoError::Refused {
-                        code: CODE_TOO_LARGE,
-                        ..
-                    },
-                ) => outbox.end(Ending::HistoryLost),
-                Err(error) => {
-                    tracing::warn!(%error, "catch-up failed, the client comes again");
-                    outbox.end(Ending::OurFault);
-                }
+                Err(ending) => outbox.end(ending),
             }
-            drop(permit);
         });
+        self.found(answer).await?;
         Ok(Subscription { departures })
     }
 
+    /// Finds out whether an id is that of an event in this collection's database.
+    ///
+    /// # Errors
+    /// As [`CatchUps::subscribe`].
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        feed: &Arc<Feed>,
+        plan: &Plan,
+        token: &ResumeToken,
+        outbox: &Outbox,
+    ) -> Result<(), Refused> {
+        if feed.ring().holds(token, &plan.wanted.namespace.database) {
+            return Ok(());
+        }
+        let (found, answer) = oneshot::channel();
+        // Nobody waits for it to arrive: it alights where its id is found.
+        let (arrived, _) = oneshot::channel();
+        self.board(Passenger {
+            feed: Arc::clone(feed),
+            plan: plan.clone(),
+            outbox: outbox.clone(),
+            at: token.clone(),
+            found: Some(found),
+            arrived,
+        });
+        self.found(answer).await
+    }
+
+    async fn found(&self, answer: oneshot::Receiver<Result<(), Refused>>) -> Result<(), Refused> {
+        let patience = match self.cursors_max {
+            0 => Duration::ZERO,
+            _ => TURN_TIMEOUT,
+        };
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(found)) => found,
+            // Its task ended without a word.
+            Ok(Err(_)) => Err(Refused::HistoryLost),
+            Err(_) => Err(Refused::Limit {
+                limit: "catch_up_cursors",
+            }),
+        }
+    }
+
+    /// Lets somebody wait for the next ride of his collection.
+    fn board(self: &Arc<Self>, passenger: Passenger) {
+        let namespace = passenger.plan.wanted.namespace.clone();
+        self.waiting()
+            .entry(namespace.clone())
+            .or_default()
+            .push(passenger);
+        // One turn for each that waits: whose turn comes first takes all along, and the others find nobody.
+        let all = Arc::clone(self);
+        self.tasks.spawn("engine.ride", async move {
+            // The semaphore is never closed; and it is first come, first served.
+            let Ok(_permit) = Arc::clone(&all.permits).acquire_owned().await else {
+                return;
+            };
+            let mut next = all.next_opening.lock().await;
+            if !all.waiting().contains_key(&namespace) {
+                return;
+            }
+            tokio::time::sleep_until(*next).await;
+            let passengers = all.take(&namespace);
+            let Some(ride) = Ride::new(all.client.clone(), namespace, passengers) else {
+                return;
+            };
+            *next = Instant::now() + all.pause;
+            drop(next);
+            ride.run(|| all.pace()).await;
+        });
+    }
+
+    /// Waits until another cursor may be opened.
+    async fn pace(&self) {
+        let mut next = self.next_opening.lock().await;
+        tokio::time::sleep_until(*next).await;
+        *next = Instant::now() + self.pause;
+    }
+
+    /// Takes those who wait, the longest first; all of one feed.
+    fn take(&self, namespace: &Namespace) -> Vec<Passenger> {
+        let mut waiting = self.waiting();
+        let all = waiting.remove(namespace).unwrap_or_default();
+        let Some(feed) = all.first().map(|first| Arc::clone(&first.feed)) else {
+            return Vec::new();
+        };
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
+        for passenger in all {
+            match Arc::ptr_eq(&passenger.feed, &feed) && taken.len() < PASSENGERS_MAX {
+                true => taken.push(passenger),
+                false => left.push(passenger),
+            }
+        }
+        if !left.is_empty() {
+            waiting.insert(namespace.clone(), left);
+        }
+        taken
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<Namespace, Vec<Passenger>>> {
+        self.waiting.lock().expect(NEVER_POISONED)
+    }
+}
+
+/// Brings one session from an old place up to the present.
+struct CatchUp {
+    all: Arc<CatchUps>,
+    feed: Arc<Feed>,
+    plan: Plan,
+    from: From,
+    outbox: Outbox,
+    /// The client has everything up to here.
+    at: ResumeToken,
+    /// Told whether history has the client's id.
+    found: Option<oneshot::Sender<Result<(), Refused>>>,
+    /// Whether that is known: an id that was only made up is never served.
+    is_known: bool,
+}
+
+impl CatchUp {
     /// Returns the membership, or nothing if the session ended meanwhile.
-    async fn run(self, mut past: Past) -> Result<Option<Subscription>, MongoError> {
-        let (mut text, mut logged) = (String::new(), Vec::new());
+    async fn run(mut self) -> Result<Option<Subscription>, Ending> {
+        let namespace = self.plan.wanted.namespace.clone();
+        let mut pin: Option<Arc<Pin>> = None;
         loop {
             if self.outbox.is_abandoned() || self.outbox.ended().is_some() {
                 return Ok(None);
             }
-            let (events, is_near) = past.next(&self.client).await?;
-            let is_last = is_near && fits(&events, &self.outbox);
-            for event in events {
-                let bytes = event.bytes().saturating_mul(BYTES_PER_EVENT_BYTE);
-                let queued = self.outbox.queued_bytes();
-                if queued > 0 && queued.saturating_add(bytes) > self.outbox.bytes_max() {
-                    self.outbox.emptied().await;
-                }
-                replay_one(&self.plan, &event, &self.outbox, &mut text, &mut logged);
-                past.at = event.token.clone();
-            }
-            if !is_last {
+            // Replays and rides stay below the bound by themselves; what the last push adds needs half of it.
+            if self.outbox.queued_bytes() > self.outbox.bytes_max() / 2 {
+                pin = None;
+                self.outbox.emptied().await;
                 continue;
             }
-            // Little is left. Should the ring have moved on even over that, the cursor goes on from where it is.
-            let again = (Arc::clone(self.feed.ring()), past.at.clone());
-            let (plan, from) = (self.plan.clone(), self.from.clone());
-            let outbox = self.outbox.clone();
-            if let Some(subscription) = self.hub.rejoin(plan, from, outbox, again).await {
-                return Ok(Some(subscription));
-            }
-        }
-    }
-}
-
-/// Where the events between an id and the present come from.
-struct Past {
-    feed: Arc<Feed>,
-    namespace: Namespace,
-    /// Everything up to here has been handed out.
-    at: ResumeToken,
-    cursor: Option<Tail>,
-}
-
-impl Past {
-    async fn open_if_needed(&mut self, client: &Client) -> Result<(), Refused> {
-        if self.feed.ring().since(&self.at, &self.namespace).is_some() {
-            return Ok(());
-        }
-        let opened = self.open_behind(client).await;
-        self.cursor = Some(opened.map_err(|error| match error {
-            MongoError::HistoryLost(_) => Refused::HistoryLost,
-            // A token that is no token to MongoDB either, unless it is us whom MongoDB refuses.
-            MongoError::Refused { code, .. } if code != CODE_UNAUTHORIZED => Refused::HistoryLost,
-            other => Refused::Unavailable(other),
-        })?);
-        Ok(())
-    }
-
-    /// The next events, and whether they are all that the feed has brought.
-    async fn next(&mut self, client: &Client) -> Result<(Vec<Arc<Event>>, bool), MongoError> {
-        let ring = self.feed.ring();
-        if let Some(events) = ring.since(&self.at, &self.namespace) {
-            self.cursor = None;
-            return Ok((events, true));
-        }
-        if ring.reaches_back_to(&self.namespace).is_none() {
-            // The feed lost its place: what it will have passed is not known before it has one again.
-            let mut position = self.feed.position();
-            let known = position.wait_for(Option::is_some);
-            // Not longer, so that the caller can look whether the session is still there.
-            drop(tokio::time::timeout(AWAIT_MAX, known).await);
-            return Ok((Vec::new(), false));
-        }
-        if self.cursor.is_none() {
-            // The ring moved on while the client was reading.
-            self.cursor = Some(self.open_behind(client).await?);
-        }
-        let cursor = self.cursor.as_mut().expect("invariant: opened just above");
-        let raw = match cursor.step().await? {
-            Step::Event(raw) => raw,
-            Step::Nothing => {
-                if let Some(token) = cursor.token() {
-                    self.at = self.at.clone().max(token.clone());
+            let ring = Arc::clone(self.feed.ring());
+            if self.is_known
+                && let Some(events) = ring.since(&self.at, &namespace)
+            {
+                self.tell_found();
+                if !fits(&events, &self.outbox) {
+                    // Whoever reads slowly must not hold what is kept for others.
+                    pin = None;
+                    self.replay(&events).await;
+                    continue;
                 }
-                return Ok((Vec::new(), false));
+                let (plan, from) = (self.plan.clone(), self.from.clone());
+                let again = (ring, self.at.clone());
+                let joined = self.all.hub.rejoin(plan, from, self.outbox.clone(), again);
+                if let Some(subscription) = joined.await {
+                    return Ok(Some(subscription));
+                }
+                continue;
             }
-            // The database was dropped: the event that says so has been handed out.
-            Step::End => {
-                return Err(MongoError::HistoryLost(
-                    "the database was dropped".to_owned(),
-                ));
+            drop(pin.take());
+            if ring.reaches_back_to(&namespace).is_none() {
+                // The feed lost its place: what it will have passed is not known before it has one again.
+                let mut position = self.feed.position();
+                let known = position.wait_for(Option::is_some);
+                // Not longer, so that it is noticed when the session goes away.
+                drop(tokio::time::timeout(LOOK_INTERVAL, known).await);
+                continue;
             }
-        };
-        let Some(event) = Event::read(raw) else {
-            return Ok((Vec::new(), false));
-        };
-        // Nothing may be handed out before the feed has passed it, or a revocation could be overtaken. Between here and
-        // where the ring begins there is nothing; behind that the ring serves.
-        match self.feed.ring().reaches_back_to(&self.namespace) {
-            Some(reach) if event.token <= reach => {
-                // The id may be older than the collection, or the stream a whole deployment's.
-                let concerns = event.concerns(&self.namespace);
-                self.at = event.token.clone();
-                Ok((
-                    concerns.then(|| Arc::new(event)).into_iter().collect(),
-                    false,
-                ))
-            }
-            Some(reach) => {
-                // If the ring has moved on by the next round, a cursor begins anew at this place: the event comes again.
-                self.cursor = None;
-                self.at = self.at.clone().max(reach);
-                Ok((Vec::new(), false))
-            }
-            None => {
-                // The event comes again when the feed has a place.
-                self.cursor = None;
-                Ok((Vec::new(), false))
-            }
+            pin = self.ride().await?;
         }
     }
 
-    /// A stream as wide as the feed's: an id may be that of an event in another collection, and where the ring begins may be
-    /// one in another database.
-    async fn open_behind(&mut self, client: &Client) -> Result<Tail, MongoError> {
-        let watched = BTreeSet::from([self.namespace.clone()]);
-        let start = Start::After(self.at.clone());
-        let reading = Reading {
-            await_max: AWAIT_MAX,
-            ..Reading::default()
+    /// Rides until the ring reaches, or the client does not keep up.
+    async fn ride(&mut self) -> Result<Option<Arc<Pin>>, Ending> {
+        let (arrived, arrival) = oneshot::channel();
+        let found = match self.is_known {
+            true => {
+                self.tell_found();
+                None
+            }
+            false => self.found.take(),
         };
-        let stream = open(client, self.feed.scope(), &watched, &start, &[], reading).await?;
-        Ok(Tail::new(stream, "catch_up"))
+        self.all.board(Passenger {
+            feed: Arc::clone(&self.feed),
+            plan: self.plan.clone(),
+            outbox: self.outbox.clone(),
+            at: self.at.clone(),
+            found,
+            arrived,
+        });
+        match arrival.await {
+            Ok(Arrival::At(place, pin)) => {
+                self.is_known = true;
+                self.at = place;
+                Ok(pin)
+            }
+            Ok(Arrival::Ended(ending)) => Err(ending),
+            // Refused, and the client was told so; or the process ends.
+            Err(_) => Err(Ending::OurFault),
+        }
+    }
+
+    async fn replay(&mut self, events: &[Arc<Event>]) {
+        let (mut text, mut logged) = (String::new(), Vec::new());
+        for event in events {
+            if !has_room(event, &self.outbox) {
+                self.outbox.emptied().await;
+            }
+            let only = std::iter::once(&self.outbox);
+            replay(&self.plan, event, only, &mut text, &mut logged);
+            self.at = event.token.clone();
+        }
+    }
+
+    fn tell_found(&mut self) {
+        if let Some(found) = self.found.take() {
+            // Whoever asked may have gone away: then the outbox is abandoned.
+            drop(found.send(Ok(())));
+        }
     }
 }
+
+const NEVER_POISONED: &str = "invariant: no code panics while it holds this lock";

@@ -217,7 +217,8 @@ impl Worker {
                 let through = events.last().map_or(after, |event| event.token.clone());
                 let mut logged = Vec::new();
                 for event in &events {
-                    replay_one(&plan, event, &outbox, &mut self.text, &mut logged);
+                    let only = std::iter::once(&outbox);
+                    crate::engine::worker::replay(&plan, event, only, &mut self.text, &mut logged);
                 }
                 Member::resumed(outbox, through)
             }
@@ -281,28 +282,35 @@ impl Worker {
     }
 }
 
-/// Pushes one event of the past, with what ends the session in it. `logged` are the kinds of errors that were.
-pub(super) fn replay_one(
+/// Pushes one event of the past to sessions with this plan, with what ends them in it. `logged` are the kinds of errors that
+/// were.
+pub(super) fn replay<'o>(
     plan: &Plan,
     event: &Event,
-    outbox: &Outbox,
+    outboxes: impl Iterator<Item = &'o Outbox>,
     text: &mut String,
     logged: &mut Vec<i32>,
 ) {
+    let mut outboxes = outboxes.peekable();
+    let Some(budget) = outboxes.peek().map(|first| Arc::clone(first.budget())) else {
+        return;
+    };
     let outcome = outcome(plan, &event.raw).unwrap_or_else(|failure| {
         skipped(plan, event, &failure, logged);
         None
     });
-    if let Some(outcome) = outcome {
-        Renderer::new(event, text)
-            .show(&plan.wanted, &outcome, outbox.budget())
-            .give(outbox);
-    }
-    match event.operation {
-        Operation::Drop | Operation::Rename | Operation::DropDatabase => {
-            outbox.end(Ending::CollectionGone)
+    let shown =
+        outcome.map(|outcome| Renderer::new(event, text).show(&plan.wanted, &outcome, &budget));
+    for outbox in outboxes {
+        if let Some(shown) = &shown {
+            shown.give(outbox);
         }
-        Operation::Data | Operation::Invalidate | Operation::Other => (),
+        match event.operation {
+            Operation::Drop | Operation::Rename | Operation::DropDatabase => {
+                outbox.end(Ending::CollectionGone)
+            }
+            Operation::Data | Operation::Invalidate | Operation::Other => (),
+        }
     }
 }
 

@@ -403,45 +403,31 @@ fn is_handshake(headers: &http::HeaderMap) -> bool {
 
 /// The place after which the client wants to go on: `Last-Event-ID` on SSE, `lastEventID` in the query on both.
 ///
-/// A header that is no JSON object begins now, as in RESTHeart (golden `sse-resume-garbage`); one that is an object and no
-/// token can never be found in history: 410. The query parameter is ours alone, and what cannot be parsed in it is 400.
+/// The header is the stronger one: an `EventSource` that reconnects repeats the address it was made with, and what it has got
+/// since stands in the header. What cannot be parsed is 400: to begin now (as RESTHeart does) would be a silent loss.
 fn place(
     asks: Asks,
     query: &[(String, String)],
     headers: &http::HeaderMap,
 ) -> Result<Place, Refusal> {
-    let gone = || {
-        Refusal::said(
-            StatusCode::GONE,
-            "this event id is none that history could reach",
-        )
+    let header = headers.get("last-event-id").filter(|_| asks == Asks::Sse);
+    let header = header.map(|id| ("Last-Event-ID header", id.to_str().unwrap_or("not text")));
+    let parameter = value(query, "lastEventID").map(|id| ("lastEventID parameter", id));
+    let given = header.into_iter().chain(parameter);
+    let mut given = given.filter(|(_, text)| !text.trim().is_empty());
+    let Some((name, text)) = given.next() else {
+        return Ok(Place::Now);
     };
-    let token = |text: &str| match shell::parse(text) {
-        Ok(bson::Bson::Document(id)) => Some(id.get_str("_data").ok().and_then(ResumeToken::parse)),
+    let text = text.trim();
+    let of_object = match shell::parse(text) {
+        Ok(bson::Bson::Document(id)) => id.get_str("_data").ok().and_then(ResumeToken::parse),
         Ok(_) | Err(_) => None,
     };
-    if let Some(text) = value(query, "lastEventID")
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-    {
-        let bad = || {
-            Refusal::said(
-                StatusCode::BAD_REQUEST,
-                "illegal lastEventID parameter: not an event id",
-            )
-        };
-        let found = token(text).flatten().or_else(|| ResumeToken::parse(text));
-        return found.map(Place::After).ok_or_else(bad);
-    }
-    let header = headers
-        .get("last-event-id")
-        .and_then(|id| id.to_str().ok())
-        .map(str::trim);
-    match header.filter(|_| asks == Asks::Sse).and_then(token) {
-        None => Ok(Place::Now),
-        Some(Some(token)) => Ok(Place::After(token)),
-        Some(None) => Err(gone()),
-    }
+    let token = of_object.or_else(|| ResumeToken::parse(text));
+    let bad = format!("illegal {name}: not an event id");
+    token
+        .map(Place::After)
+        .ok_or_else(|| Refusal::said(StatusCode::BAD_REQUEST, bad))
 }
 
 fn refusal(denied: Denied, challenge: bool) -> Refusal {

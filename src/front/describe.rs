@@ -1,10 +1,13 @@
 //! What is served and how: for `/streams`, and for `check`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bson::Timestamp;
 use serde_json::{Value, json};
 
 use crate::engine::plan::{Served, serve};
+use crate::front::feeds::Feeds;
 use crate::front::streaming::Streaming;
 use crate::mongo::ResumeToken;
 use crate::mongo::feed::{Feed, State};
@@ -110,13 +113,8 @@ impl Streaming {
 
 fn describe_feed(feed: &Feed) -> Value {
     let position = feed.position().borrow().clone();
-    let idle = position.as_ref().map(|token| {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        now.saturating_sub(Duration::from_secs(token.time().time.into()))
-            .as_secs()
-    });
+    let idle = position.as_ref().map(|token| age(token.time()).as_secs());
+    let ring = feed.ring();
     let (state, reason) = match feed.state() {
         State::Opening => ("opening", None),
         State::Live => ("live", None),
@@ -125,9 +123,42 @@ fn describe_feed(feed: &Feed) -> Value {
     json!({
         "scope": feed.scope().to_string(), "state": state, "reason": reason,
         "position": position.as_ref().map(ResumeToken::as_str),
-        "position_age_seconds": idle, "ring_bytes": feed.ring().bytes(),
+        "position_age_seconds": idle, "ring_bytes": ring.bytes(),
+        "ring": {
+            "bytes": ring.bytes(), "bytes_max": ring.bytes_max(), "events": ring.events(),
+            "reach_seconds": ring.reaches_back_to_time().map(|time| age(time).as_secs()),
+        },
     })
 }
+
+/// How long ago this was, by MongoDB's clock and ours.
+fn age(time: Timestamp) -> Duration {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(time.time.into()))
+}
+
+/// Says in metrics, again and again, how large all rings are, and how far the one reaches that reaches least. Runs until
+/// its task is dropped.
+pub async fn note_rings(feeds: Arc<Feeds>) {
+    let mut interval = tokio::time::interval(NOTE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let feeds = feeds.all();
+        let bytes: usize = feeds.iter().map(|feed| feed.ring().bytes()).sum();
+        metrics::gauge!("sidestream_ring_bytes").set(bytes as f64);
+        let reaches = feeds
+            .iter()
+            .filter_map(|feed| feed.ring().reaches_back_to_time());
+        if let Some(reach) = reaches.map(age).min() {
+            metrics::gauge!("sidestream_ring_reach_seconds").set(reach.as_secs_f64());
+        }
+    }
+}
+
+/// How often the metrics are brought up to date.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 
 fn served(entry: &DefinitionEntry) -> (&'static str, Option<String>) {
     match &entry.definition {

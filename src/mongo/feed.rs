@@ -23,8 +23,8 @@ use futures_util::future::BoxFuture;
 use mongodb::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use cursor::{Opened, Reading, Scope, Start, Step, Tail, next_id, open};
-pub use ring::Ring;
+pub use cursor::{Opened, Reading, Scope, Start, Step, Tail, next_id, open, open_showing};
+pub use ring::{Pin, Ring};
 
 use crate::lifecycle::Tasks;
 use crate::mongo::client::Clock;

@@ -109,6 +109,7 @@ impl House {
             dedicated_cursors_max: 10,
             dedicated_cursors_per_stream_max: 10,
             catch_up_cursors_max: 4,
+            catch_up_cursors_per_second: 20,
         };
         let engine = Engine::new(client.clone(), hub, settings, tasks);
         Self {

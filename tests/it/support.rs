@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod json;
 pub(crate) mod mongod;
+pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod sidestream;
 pub(crate) mod stack;

@@ -14,7 +14,7 @@ use crate::delivery::{Ending, Outbox};
 use crate::engine::fanout::{Group, Manner, Member, Renderer};
 use crate::engine::plan::{PlanKey, Wanted};
 use crate::engine::{From, Plan};
-use crate::mongo::feed::{Opened, Reading, Scope, Start, Step, Tail, next_id, open};
+use crate::mongo::feed::{Opened, Scope, Start, Step, Tail, next_id};
 use crate::mongo::{Event, MongoError, Operation, ResumeToken};
 
 /// How often members are looked through for those who have gone.
@@ -35,8 +35,6 @@ pub(super) struct Joining {
 pub(super) struct Source {
     client: Client,
     wanted: Arc<Wanted>,
-    /// An id may be that of an event in another collection; a stream on the database can start there all the same.
-    on_database: bool,
 }
 
 /// One dedicated cursor with its members.
@@ -63,11 +61,10 @@ enum Left {
 }
 
 impl Source {
-    pub(super) fn new(client: Client, wanted: &Arc<Wanted>, on_database: bool) -> Self {
+    pub(super) fn new(client: Client, wanted: &Arc<Wanted>) -> Self {
         Self {
             client,
             wanted: Arc::clone(wanted),
-            on_database,
         }
     }
 
@@ -94,15 +91,6 @@ impl Source {
             .into_iter()
             .chain(self.wanted.stages.iter().cloned())
             .collect();
-        if self.on_database {
-            let scope = Scope::Database(namespace.database.clone());
-            let watched = BTreeSet::from([namespace.clone()]);
-            let reading = Reading {
-                batch_size,
-                await_max: AWAIT_MAX,
-            };
-            return open(&self.client, &scope, &watched, start, &stages, reading).await;
-        }
         let collection = self
             .client
             .database(&namespace.database)

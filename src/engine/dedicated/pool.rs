@@ -158,10 +158,12 @@ impl Pool {
     ) -> Result<mpsc::Sender<Joining>, Refused> {
         let place = self.place(key, &plan.stream)?;
         let start = match &from.resume {
-            Some(token) => Start::After(token.clone()),
+            // The time, since the id may be that of an event in another collection; what is not behind it is left out. A
+            // stream of the collection itself is ended by a drop, whatever the pipeline lets pass.
+            Some(token) => Start::At(token.time()),
             None => Start::At(from.floor),
         };
-        let source = Source::new(self.client.clone(), &plan.wanted, from.resume.is_some());
+        let source = Source::new(self.client.clone(), &plan.wanted);
         let stream = source.check(&start).await.map_err(|error| match error {
             MongoError::HistoryLost(_) => Refused::HistoryLost,
             MongoError::Refused { message, .. } => Refused::Pipeline(message),

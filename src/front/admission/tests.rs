@@ -61,12 +61,17 @@ fn the_place_comes_from_the_parameter_or_the_header() {
     check_place(None, Some(&id), Ok(Some(TOKEN)));
     check_place(None, Some(TOKEN), Ok(Some(TOKEN)));
     check_place(None, Some(""), Ok(None));
-    check_place(Some("garbage"), None, Ok(None));
+    check_place(Some(TOKEN), None, Ok(Some(TOKEN)));
     check_place(Some(" "), None, Ok(None));
-    check_place(Some("{}"), None, Err(410));
-    check_place(Some("{\"_data\": \"zz\"}"), None, Err(410));
+    check_place(Some("garbage"), None, Err(400));
+    check_place(Some("{}"), None, Err(400));
+    check_place(Some("{\"_data\": \"zz\"}"), None, Err(400));
     check_place(None, Some("garbage"), Err(400));
     check_place(None, Some("{}"), Err(400));
+    // As an `EventSource` that was opened with an id and reconnects.
+    let older = TOKEN.replace("B1", "B0");
+    check_place(Some(&id), Some(&older), Ok(Some(TOKEN)));
+    check_place(Some(" "), Some(&older), Ok(Some(&older)));
 }
 
 #[test]

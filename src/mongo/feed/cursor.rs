@@ -88,7 +88,40 @@ pub async fn open(
     stages: &[Document],
     reading: Reading,
 ) -> Result<Opened, MongoError> {
-    let selection = doc! { "$match": selection(scope, watched, start) };
+    let wanted = selection(scope, watched, start);
+    open_wanted(client, scope, wanted, start, stages, reading).await
+}
+
+/// As [`open`], without further stages, and the events with these ids are shown wherever they happened: so whoever reads sees
+/// whether they are of this scope's history.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_showing(
+    client: &Client,
+    scope: &Scope,
+    watched: &BTreeSet<Namespace>,
+    start: &Start,
+    ids: &[&ResumeToken],
+    reading: Reading,
+) -> Result<Opened, MongoError> {
+    let mut wanted = selection(scope, watched, start);
+    if !ids.is_empty() {
+        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        wanted.push(doc! { "_id._data": { "$in": ids } });
+    }
+    open_wanted(client, scope, wanted, start, &[], reading).await
+}
+
+async fn open_wanted(
+    client: &Client,
+    scope: &Scope,
+    wanted: Vec<Document>,
+    start: &Start,
+    stages: &[Document],
+    reading: Reading,
+) -> Result<Opened, MongoError> {
+    let selection = doc! { "$match": { "$or": wanted } };
     let pipeline = std::iter::once(selection).chain(stages.iter().cloned());
     // The two targets have one type of action but different lifetimes of what they borrow.
     let database;
@@ -119,7 +152,7 @@ pub async fn open(
 
 /// The events that concern the watched collections. A `dropDatabase` and an `invalidate` bear no collection; the event
 /// behind which the stream starts must not be hidden by the filter, or MongoDB refuses to resume (280).
-fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Document {
+fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Vec<Document> {
     let mut wanted = vec![doc! { "operationType": { "$in": ["dropDatabase", "invalidate"] } }];
     match scope {
         Scope::Database(_) => {
@@ -140,7 +173,7 @@ fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Doc
     if let Start::After(token) = start {
         wanted.push(doc! { "_id": { "_data": token.as_str() } });
     }
-    doc! { "$or": wanted }
+    wanted
 }
 
 /// Finds the next event behind `position` without asking for its content: one that cannot be sent, or evaluated.
@@ -219,6 +252,7 @@ impl Tail {
     /// Begins to read. `kind` is the label by which the metric `sidestream_cursors` counts it.
     pub fn new(stream: Opened, kind: &'static str) -> Self {
         metrics::gauge!("sidestream_cursors", "kind" => kind).increment(1.0);
+        metrics::counter!("sidestream_cursor_opens_total", "kind" => kind).increment(1);
         let token = stream
             .resume_token()
             .as_ref()

@@ -1,7 +1,10 @@
 //! The recent events of a feed, for clients that come back.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use bson::Timestamp;
 
 use crate::mongo::{Event, Namespace, ResumeToken};
 
@@ -10,6 +13,24 @@ use crate::mongo::{Event, Namespace, ResumeToken};
 pub struct Ring {
     bytes_max: usize,
     inner: Mutex<Inner>,
+    /// Numbers the pins.
+    pins_next: AtomicU64,
+}
+
+/// Keeps what is behind a place in the ring while somebody reads up to that place elsewhere, so that a ring that moves
+/// on quickly does not move past him. Within limits: see [`PINNED_BYTES_MAX`].
+#[derive(Debug)]
+pub struct Pin {
+    ring: Arc<Ring>,
+    id: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut inner = self.ring.lock();
+        inner.pins.remove(&self.id);
+        inner.evict(self.ring.bytes_max);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -18,6 +39,10 @@ struct Inner {
     bytes: usize,
     /// Every event after this place and up to the feed's position is here. `None`: the feed has no position yet.
     after: Option<ResumeToken>,
+    /// The database of the event at that place, if it is one that was here.
+    after_in: Arc<str>,
+    /// Places behind which nothing is to go.
+    pins: HashMap<u64, ResumeToken>,
     /// Collections that joined the watched set later than that: from which place on.
     joined: HashMap<Namespace, ResumeToken>,
 }
@@ -27,6 +52,7 @@ impl Ring {
         Self {
             bytes_max,
             inner: Mutex::default(),
+            pins_next: AtomicU64::new(0),
         }
     }
 
@@ -53,17 +79,51 @@ impl Ring {
         if inner.after.is_none() {
             // The feed began with events at once: the first of them is the place from which on all is here.
             inner.after = Some(event.token.clone());
+            inner.after_in = event.database.clone();
             return;
         }
         inner.bytes += event.bytes();
         inner.events.push_back(event);
-        while inner.bytes > self.bytes_max {
-            let Some(oldest) = inner.events.pop_front() else {
-                break;
-            };
-            inner.bytes -= oldest.bytes();
-            inner.after = Some(oldest.token.clone());
+        inner.evict(self.bytes_max);
+    }
+
+    /// Whether this is the place of an event in this database that is here, or was the last to go. Every other place may
+    /// be none of this database's history.
+    pub fn holds(&self, token: &ResumeToken, database: &str) -> bool {
+        let inner = self.lock();
+        let found = inner
+            .events
+            .binary_search_by(|event| event.token.cmp(token));
+        match found {
+            Ok(at) => *inner.events[at].database == *database,
+            Err(_) => inner.after.as_ref() == Some(token) && *inner.after_in == *database,
         }
+    }
+
+    /// As [`Ring::reaches_back_to`], and keeps what is behind that place until the pin is dropped.
+    pub fn pin(self: &Arc<Self>, namespace: &Namespace) -> Option<(ResumeToken, Pin)> {
+        let mut inner = self.lock();
+        let reach = inner.reach(namespace)?.clone();
+        let id = self.pins_next.fetch_add(1, Ordering::Relaxed);
+        inner.pins.insert(id, reach.clone());
+        drop(inner);
+        let ring = Arc::clone(self);
+        Some((reach, Pin { ring, id }))
+    }
+
+    /// When the place was, behind which every event is here.
+    pub fn reaches_back_to_time(&self) -> Option<Timestamp> {
+        self.lock().after.as_ref().map(ResumeToken::time)
+    }
+
+    /// Bytes that it may hold.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Events held.
+    pub fn events(&self) -> usize {
+        self.lock().events.len()
     }
 
     /// Returns the events of `namespace` after `token`, oldest first; `None` if the ring does not reach that far back.
@@ -102,7 +162,35 @@ impl Ring {
     }
 }
 
+/// What pins may keep beyond the ring's own bound, all of them together: a second or so of a database that is written to as
+/// fast as one process can read it.
+const PINNED_BYTES_MAX: usize = 16 << 20;
+
 impl Inner {
+    /// Lets the oldest events go, as far as there are too many.
+    fn evict(&mut self, bytes_max: usize) {
+        let pinned = match self.bytes > bytes_max {
+            true => self.pins.values().min().cloned(),
+            false => return,
+        };
+        let pinned_bytes_max = bytes_max.saturating_add(PINNED_BYTES_MAX);
+        while self.bytes > bytes_max {
+            let is_kept = |oldest: &Arc<Event>| {
+                self.bytes <= pinned_bytes_max
+                    && pinned.as_ref().is_some_and(|place| oldest.token > *place)
+            };
+            if self.events.front().is_none_or(is_kept) {
+                break;
+            }
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+            self.after = Some(oldest.token.clone());
+            self.after_in = oldest.database.clone();
+        }
+    }
+
     fn reach(&self, namespace: &Namespace) -> Option<&ResumeToken> {
         let after = self.after.as_ref()?;
         Some(
@@ -164,6 +252,43 @@ mod tests {
             Some(1)
         );
     }
+
+    #[test]
+    fn knows_only_ids_that_it_held() {
+        let ring = Ring::new(event(2).bytes() * 2);
+        ring.restart(place(0));
+        (1..=6)
+            .filter(|second| *second != 5)
+            .for_each(|second| ring.push(event(second)));
+        let held = |second| ring.holds(&place(second), "d");
+        assert_eq!(
+            (1..=7).filter(|second| held(*second)).collect::<Vec<_>>(),
+            [3, 4, 6]
+        );
+        assert!(!ring.holds(&place(6), "other"), "an id of another database");
+    }
+
+    #[test]
+    fn what_is_pinned_stays_within_limits() {
+        let ring = Arc::new(Ring::new(0));
+        let even = Namespace::new("d", "even");
+        ring.restart(place(0));
+        let (reach, pin) = ring.pin(&even).unwrap();
+        assert_eq!(reach, place(0));
+        (1..=10).for_each(|second| ring.push(event(second)));
+        let count = |ring: &Ring| ring.since(&place(0), &even).map(|events| events.len());
+        assert_eq!(count(&ring), Some(5));
+        drop(pin);
+        assert_eq!((count(&ring), ring.bytes()), (None, 0));
+        let (reach, _pin) = ring.pin(&even).unwrap();
+        let mut second = 11;
+        while ring.since(&reach, &even).is_some() {
+            ring.push(event(second));
+            second += 1;
+        }
+        assert!(ring.bytes() <= PINNED_BYTES_MAX && ring.bytes() > PINNED_BYTES_MAX / 2);
+    }
+
     #[test]
     fn after_a_gap_it_reaches_nowhere_until_the_feed_has_a_place() {
         let ring = Ring::new(1 << 20);

