@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, header};
 use sidestream::access::{
@@ -50,8 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             access.replace_permissions(documents.clone());
             parts[0].push(begun.elapsed());
             let begun = Instant::now();
-            let change = access.permission_change(&Bson::from(id(place)));
-            let heard = |grant| access.recheck_after(&change, grant).is_some();
+            let rechecking = access.rechecking();
+            let heard = |grant| rechecking.recheck(grant).is_some();
             assert_eq!(grants.iter().filter(|&grant| heard(grant)).count(), 0);
             parts[1].push(begun.elapsed());
             let begun = Instant::now();

@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 use bson::{Bson, Document};
 use http::Method;
 
-pub use acl::{Change as PermissionChange, MongoPermissions, Permission, Problem};
+pub use acl::{MongoPermissions, Permission, Problem};
 pub use auth::{
     ForwardSettings, GuardSettings, Identity, JwtAlgorithm, JwtError, JwtKey, JwtSettings,
     JwtVerifier, KeySet, OriginCheck, OriginSettings, PasswordKind, PasswordSettings, Unavailable,
@@ -38,7 +38,7 @@ pub use request::{KeptHead, RequestHead};
 
 use crate::delivery::Ending;
 use crate::notation::mounts::{Mount, Mounts};
-use acl::Permissions;
+use acl::{Classes, Permissions};
 use auth::{Attempt, Authenticator, Guard, Mechanisms};
 
 /// What access is told by the configuration. Not printed: it holds passwords.
@@ -195,33 +195,17 @@ impl Access {
     }
 
     /// Decides anew on the same head and principal, against the present permissions: what a live session has to hear.
+    /// For many sessions [`Access::rechecking`] is quicker.
     pub fn recheck(&self, grant: &Grant) -> Option<Ending> {
-        if let Some(principal) = &grant.principal
-            && !self.authenticator.still_trusts(principal)
-        {
-            return Some(Ending::CredentialsChanged);
+        self.rechecking().recheck(grant)
+    }
+
+    /// Decides anew for many, against the permissions as they are now.
+    pub fn rechecking(&self) -> Rechecking<'_> {
+        Rechecking {
+            access: self,
+            classes: Classes::new(self.permissions.load_full()),
         }
-        let Ok(permission) = self.judge(&grant.head.unpacked(), grant.principal.as_deref()) else {
-            return Some(Ending::PermissionGone);
-        };
-        // A session rests on what its permission says of the data, not on which one said it.
-        let is_same = match (&permission, &grant.permission) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.mongo == other.mongo,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        (!is_same).then_some(Ending::PermissionChanged)
-    }
-
-    /// What a change of the stored permission with this `_id` may mean; asked for when it is already in force.
-    pub fn permission_change(&self, id: &Bson) -> PermissionChange {
-        self.permissions.load().change(id)
-    }
-
-    /// As [`Access::recheck`] after one permission has changed: those whom it cannot concern are not decided anew.
-    pub fn recheck_after(&self, change: &PermissionChange, grant: &Grant) -> Option<Ending> {
-        let concerned = change.may_concern(grant, &self.mounts);
-        concerned.then(|| self.recheck(grant)).flatten()
     }
 
     /// The stored record of that user is now this (none: removed): what a live session has to hear.
@@ -279,5 +263,46 @@ impl Access {
         self.root_role
             .as_ref()
             .is_some_and(|root| principal.roles.contains(root))
+    }
+}
+
+/// Decides anew for many sessions.
+pub struct Rechecking<'a> {
+    access: &'a Access,
+    classes: Classes,
+}
+
+impl Rechecking<'_> {
+    /// What a live session has to hear. Its head is the one that it was let in with, so what refuses a head whatever the
+    /// permissions are is not asked again.
+    pub fn recheck(&self, grant: &Grant) -> Option<Ending> {
+        let principal = grant.principal.as_deref();
+        if principal.is_some_and(|principal| !self.access.authenticator.still_trusts(principal)) {
+            return Some(Ending::CredentialsChanged);
+        }
+        if *grant.head.method() == Method::OPTIONS {
+            return None;
+        }
+        let is_root = principal.is_some_and(|principal| self.access.has_root_role(principal));
+        let found = match is_root {
+            true => None,
+            false => match self.classes.find(grant, &self.access.mounts) {
+                Some(entry) if entry.broken.is_none() => Some(Arc::clone(&entry.permission)),
+                Some(_) | None => return Some(Ending::PermissionGone),
+            },
+        };
+        // A session rests on what its permission says of the data, not on which one said it.
+        let is_same = match (&found, &grant.permission) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.mongo == other.mongo,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        (!is_same).then_some(Ending::PermissionChanged)
+    }
+}
+
+impl std::fmt::Debug for Rechecking<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rechecking").finish_non_exhaustive()
     }
 }

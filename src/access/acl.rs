@@ -3,23 +3,23 @@
 mod configured;
 mod order;
 mod permission;
+mod recheck;
 #[cfg(test)]
 mod tests;
 mod veto;
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bson::{Bson, Document};
-use tracing::debug;
 
 pub(crate) use permission::Entry;
 pub use permission::{MongoPermissions, Permission, Problem};
+pub(crate) use recheck::Classes;
 pub(crate) use veto::is_vetoed;
 
-use crate::access::grant::Grant;
-use crate::access::predicate::Circumstances;
+use crate::access::predicate::{AtLarge, Circumstances};
 use crate::access::principal::Principal;
 use crate::access::request::RequestHead;
 use crate::notation::mounts::Mounts;
@@ -49,16 +49,6 @@ impl Permissions {
         }
     }
 
-    /// What a change of the collection's permission with this `_id` may mean to those who were let in before.
-    pub(crate) fn change(&self, id: &Bson) -> Change {
-        let lists = [&self.stored, &*self.configured];
-        Change {
-            id: id.clone(),
-            now: self.stored.by_id(id).cloned(),
-            concerns_all: lists.iter().any(|list| list.asks),
-        }
-    }
-
     /// What could not be parsed.
     pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
         [&self.stored, &*self.configured]
@@ -74,71 +64,70 @@ impl Permissions {
         principal: Option<&Principal>,
         mounts: &Mounts,
     ) -> Option<Arc<Entry>> {
-        let anonymous = [UNAUTHENTICATED.to_owned()];
-        let roles = principal.map_or(anonymous.as_slice(), |principal| principal.roles.as_slice());
         // Asked for once, and only if somebody wants to know.
         let mut required = None;
-        let lists = [&self.stored, &*self.configured].into_iter();
-        let asked = lists.flat_map(|list| roles.iter().filter_map(|role| list.by_role.get(role)));
-        asked.flatten().find_map(|entry| {
-            let asks = principal.is_some() && entry.predicate.asks_whether_authentication_is_required();
+        self.asked(roles_of(principal)).find_map(|entry| {
+            let asks =
+                principal.is_some() && entry.predicate.asks_whether_authentication_is_required();
             let authentication_is_required =
                 asks && *required.get_or_insert_with(|| self.find(head, None, mounts).is_none());
-            let circumstances = Circumstances { head, principal, authentication_is_required, mounts };
-            let holds = entry.predicate.holds(&circumstances).unwrap_or_else(|failure| {
-                debug!(permission.id = %entry.permission.id, %failure, "a permission cannot be evaluated and is passed over");
-                false
-            });
-            holds.then(|| Arc::clone(entry))
+            let circumstances = Circumstances {
+                head,
+                principal,
+                authentication_is_required,
+                mounts,
+            };
+            entry.holds(&circumstances).then(|| Arc::clone(entry))
         })
     }
-}
 
-/// A permission was written or removed.
-#[derive(Debug)]
-pub struct Change {
-    id: Bson,
-    /// What it is now; none where it is gone or broken.
-    now: Option<Arc<Entry>>,
-    /// A predicate asks whether authentication is required, which each permission for `$unauthenticated` answers.
-    concerns_all: bool,
-}
-
-impl Change {
-    /// Whether what a grant rests on may be another now: the permission itself, or one that was not asked or did not
-    /// hold. All others decide as they did.
-    pub(crate) fn may_concern(&self, grant: &Grant, mounts: &Mounts) -> bool {
-        let Some(rests_on) = &grant.permission else {
-            // The root role needs none.
-            return false;
-        };
-        if self.concerns_all || rests_on.id == self.id {
-            return true;
-        }
-        let Some(now) = &self.now else {
-            return false;
-        };
-        let principal = grant.principal.as_deref();
-        let is_asked = match principal {
-            Some(principal) => now.roles.iter().any(|role| principal.roles.contains(role)),
-            None => now.roles.iter().any(|role| role == UNAUTHENTICATED),
-        };
-        if !is_asked {
-            return false;
-        }
-        let head = match now.predicate.reads_headers() {
-            true => grant.head().unpacked(),
-            false => grant.head().without_headers(),
-        };
-        now.predicate
-            .holds(&Circumstances {
-                head: &head,
-                principal,
+    /// Which permissions may let in those with these roles who ask for the target of `head`, in the order in which they
+    /// are tried; the last one may be known to hold for all of them.
+    fn candidates(&self, roles: &[String], head: &RequestHead, mounts: &Mounts) -> Candidates {
+        let mut candidates = Candidates::default();
+        for entry in self.asked(roles) {
+            let circumstances = Circumstances {
+                head,
+                principal: None,
                 authentication_is_required: false,
                 mounts,
-            })
-            .unwrap_or(false)
+            };
+            match entry.predicate.at_large(&circumstances) {
+                AtLarge::Fails => (),
+                AtLarge::Depends => candidates.depending.push(Arc::clone(entry)),
+                AtLarge::Holds => {
+                    candidates.holding = Some(Arc::clone(entry));
+                    break;
+                }
+            }
+        }
+        candidates
     }
+
+    /// The permissions of these roles, in the order in which they are tried.
+    fn asked<'a>(&'a self, roles: &'a [String]) -> impl Iterator<Item = &'a Arc<Entry>> {
+        let lists = [&self.stored, &*self.configured].into_iter();
+        let of_roles = lists.flat_map(move |list| {
+            let of_role = |role| list.by_role.get(role);
+            roles.iter().filter_map(of_role)
+        });
+        of_roles.flatten()
+    }
+}
+
+/// What may let somebody in.
+#[derive(Debug, Default)]
+struct Candidates {
+    /// Those that depend on who asks.
+    depending: Vec<Arc<Entry>>,
+    /// The first that holds for everybody: it comes behind those.
+    holding: Option<Arc<Entry>>,
+}
+
+/// The roles that somebody is let in by.
+fn roles_of(principal: Option<&Principal>) -> &[String] {
+    static ANONYMOUS: LazyLock<[String; 1]> = LazyLock::new(|| [UNAUTHENTICATED.to_owned()]);
+    principal.map_or(ANONYMOUS.as_slice(), |principal| principal.roles.as_slice())
 }
 
 /// Permissions of one origin, in the order in which they are tried.
@@ -150,8 +139,6 @@ struct List {
     problems: Vec<Problem>,
     /// The documents that the entries were parsed from, where they are kept, by their address.
     parsed: HashMap<usize, (Arc<Document>, Parsed)>,
-    /// A predicate asks whether authentication is required.
-    asks: bool,
 }
 
 /// What came of a document.
@@ -201,14 +188,9 @@ impl List {
         list
     }
 
-    fn by_id(&self, id: &Bson) -> Option<&Arc<Entry>> {
-        self.entries.iter().find(|entry| entry.permission.id == *id)
-    }
-
     /// Puts each entry where it is looked for.
     fn file(&mut self) {
         for entry in &self.entries {
-            self.asks |= entry.predicate.asks_whether_authentication_is_required();
             for role in &entry.roles {
                 let of_role = self.by_role.entry(role.clone()).or_default();
                 of_role.push(Arc::clone(entry));

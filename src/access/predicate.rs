@@ -20,7 +20,7 @@ mod tests;
 mod tokens;
 mod value;
 
-pub(crate) use evaluate::{Circumstances, Failure};
+pub(crate) use evaluate::{AtLarge, Circumstances, Failure};
 
 /// A parsed predicate.
 #[derive(Debug)]
@@ -54,6 +54,11 @@ impl Predicate {
     /// It cannot be evaluated here; it counts as false as a whole.
     pub(crate) fn holds(&self, circumstances: &Circumstances<'_>) -> Result<bool, Failure> {
         evaluate::holds(&self.root, circumstances)
+    }
+
+    /// What it comes to for everybody with the same method and target.
+    pub(crate) fn at_large(&self, circumstances: &Circumstances<'_>) -> AtLarge {
+        evaluate::at_large(&self.root, circumstances)
     }
 
     /// Whether the request's headers may have a say.

@@ -321,8 +321,14 @@ impl Metadata {
 
     /// Judges every live session anew, since keys that tokens are signed with may have been withdrawn.
     pub fn keys_changed(&self) {
+        self.recheck_all();
+    }
+
+    /// Judges every live session by the present permissions.
+    fn recheck_all(&self) {
+        let rechecking = self.access.rechecking();
         self.live
-            .end_where(|session| self.access.recheck(&session.grant));
+            .end_where(|session| rechecking.recheck(&session.grant));
     }
 
     fn judge_definition(&self, session: &LiveSession) -> Option<Ending> {

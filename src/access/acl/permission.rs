@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, doc};
 
-use crate::access::predicate::Predicate;
+use tracing::debug;
+
+use crate::access::predicate::{Circumstances, Predicate};
 
 /// A permission that lets a request in.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +150,16 @@ impl Entry {
             priority: document.get("priority").cloned(),
             predicate,
             broken,
+        })
+    }
+}
+
+impl Entry {
+    /// Whether its predicate holds; one that cannot be evaluated does not.
+    pub(super) fn holds(&self, circumstances: &Circumstances<'_>) -> bool {
+        self.predicate.holds(circumstances).unwrap_or_else(|failure| {
+            debug!(permission.id = %self.permission.id, %failure, "a permission cannot be evaluated and is passed over");
+            false
         })
     }
 }

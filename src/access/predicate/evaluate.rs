@@ -1,5 +1,7 @@
 //! Walking the tree for one request.
 
+mod at_large;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +15,9 @@ use super::value::{Text, Value, values};
 use crate::access::principal::Principal;
 use crate::access::request::RequestHead;
 use crate::notation::mounts::Mounts;
+
+pub(crate) use at_large::AtLarge;
+pub(super) use at_large::at_large;
 
 /// The tree.
 #[derive(Debug)]
@@ -407,3 +412,6 @@ fn with_first_slash(path: &str) -> String {
 fn without_last_slash(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,17 @@ impl KeptHead {
         }
     }
 
+    /// Returns the method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Returns the path as it came.
+    pub(crate) fn raw_path(&self) -> &[u8] {
+        let end = memchr::memchr(b'\n', &self.lines).unwrap_or(self.lines.len());
+        &self.lines[..end]
+    }
+
     /// Returns the client's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer

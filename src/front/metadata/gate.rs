@@ -161,9 +161,7 @@ impl Metadata {
             if mirror.apply(id, document.clone(), time) {
                 self.permit();
             }
-            let change = self.access.permission_change(id);
-            self.live
-                .end_where(|session| self.access.recheck_after(&change, &session.grant));
+            self.recheck_all();
         }
         if let Some(users) = &self.users
             && users.namespace() == namespace
@@ -194,8 +192,7 @@ impl Metadata {
         {
             mirror.clear(time);
             self.permit();
-            self.live
-                .end_where(|session| self.access.recheck(&session.grant));
+            self.recheck_all();
         }
         if let Some(users) = &self.users
             && users.namespace() == namespace
