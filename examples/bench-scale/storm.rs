@@ -49,6 +49,7 @@ pub(crate) async fn reconnect(bench: &Bench, kind: Kind) -> Outcome<()> {
     let setup = Setup {
         listen: SocketAddr::from(([127, 0, 0, 1], port)),
         password_cost: PASSWORD_COST,
+        ..Setup::default()
     };
     let mut sidestream =
         Sidestream::start_with(&bench.mongo, &bench.mongod.uri, DATABASE, &setup).await?;

@@ -130,7 +130,7 @@ async fn launch() -> Outcome<(String, Ended, TempDir)> {
 }
 
 /// As `scripts/mongod.sh` finds it, but that nothing is fetched here.
-fn mongod_binary() -> Outcome<PathBuf> {
+pub(crate) fn mongod_binary() -> Outcome<PathBuf> {
     let named = std::env::var_os("MONGOD").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|directory| directory.join("mongod"));
@@ -163,6 +163,8 @@ pub(crate) struct Setup {
     pub(crate) listen: SocketAddr,
     /// Of the user's password: bcrypt's cost.
     pub(crate) password_cost: u32,
+    /// `limits.ring`.
+    pub(crate) ring: &'static str,
 }
 
 impl Default for Setup {
@@ -170,6 +172,7 @@ impl Default for Setup {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             password_cost: 4,
+            ring: "16MiB",
         }
     }
 }
@@ -202,8 +205,8 @@ impl Sidestream {
         let config = format!(
             "[server]\nlisten = [\"{}\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n\
              [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n[log]\naccess = false\n\
-             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n",
-            setup.listen
+             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n[limits]\nring = \"{}\"\n",
+            setup.listen, setup.ring
         );
         fs::write(&file, config)?;
         let (address, process) = run(&file)?;
@@ -298,11 +301,19 @@ fn listening(line: &str) -> Option<SocketAddr> {
 
 /// Opens a WebSocket on the stream; what the server said behind its head is returned too.
 pub(crate) async fn open_websocket(address: SocketAddr) -> Outcome<(TcpStream, Vec<u8>)> {
+    open_websocket_at(address, "all").await
+}
+
+/// The same, on the stream `name`, with a query behind it if need be.
+pub(crate) async fn open_websocket_at(
+    address: SocketAddr,
+    name: &str,
+) -> Outcome<(TcpStream, Vec<u8>)> {
     let mut socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let credentials = STANDARD.encode("admin:secret");
     let request = format!(
-        "GET /{COLLECTION}/_streams/all HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {credentials}\r\n\
+        "GET /{COLLECTION}/_streams/{name} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {credentials}\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
@@ -316,7 +327,10 @@ pub(crate) async fn open_websocket(address: SocketAddr) -> Outcome<(TcpStream, V
             let early = head.split_off(end + 4);
             return match head.starts_with(b"HTTP/1.1 101 ") {
                 true => Ok((socket, early)),
-                false => Err(String::from_utf8_lossy(&head).into_owned().into()),
+                false => {
+                    head.extend(early);
+                    Err(String::from_utf8_lossy(&head).into_owned().into())
+                }
             };
         }
     }

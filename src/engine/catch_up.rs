@@ -257,6 +257,9 @@ impl CatchUp {
     async fn run(mut self) -> Result<Option<Subscription>, Ending> {
         let namespace = self.plan.wanted.namespace.clone();
         let mut pin: Option<Arc<Pin>> = None;
+        if self.is_known {
+            self.tell_found();
+        }
         loop {
             if self.outbox.is_abandoned() || self.outbox.ended().is_some() {
                 return Ok(None);
@@ -271,7 +274,6 @@ impl CatchUp {
             if self.is_known
                 && let Some(events) = ring.since(&self.at, &namespace)
             {
-                self.tell_found();
                 if !fits(&events, &self.outbox) {
                     // Whoever reads slowly must not hold what is kept for others.
                     pin = None;
@@ -302,19 +304,12 @@ impl CatchUp {
     /// Rides until the ring reaches, or the client does not keep up.
     async fn ride(&mut self) -> Result<Option<Arc<Pin>>, Ending> {
         let (arrived, arrival) = oneshot::channel();
-        let found = match self.is_known {
-            true => {
-                self.tell_found();
-                None
-            }
-            false => self.found.take(),
-        };
         self.all.board(Passenger {
             feed: Arc::clone(&self.feed),
             plan: self.plan.clone(),
             outbox: self.outbox.clone(),
             at: self.at.clone(),
-            found,
+            found: self.found.take(),
             arrived,
         });
         match arrival.await {
