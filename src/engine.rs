@@ -16,6 +16,7 @@ mod groups;
 mod hub;
 pub mod index;
 pub mod plan;
+mod replays;
 #[cfg(test)]
 mod tests;
 mod worker;

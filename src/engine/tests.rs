@@ -214,6 +214,38 @@ async fn who_comes_back_gets_each_event_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_come_back_together_share_the_frames() {
+    let hub = Hub::new(Tasks::new());
+    let ring = Arc::new(Ring::new(1 << 20));
+    ring.restart(place(0));
+    (1..=6).for_each(|second| ring.push(event(second)));
+    let third = || plan(Some(doc! { "fullDocument.third": 1 }));
+    let mut sessions = Vec::new();
+    for (plan, after) in [(third(), 0), (third(), 3), (plan(None), 3), (third(), 3)] {
+        sessions.push(
+            rejoin(&hub, plan, &ring, place(after))
+                .await
+                .expect("the ring reaches"),
+        );
+    }
+    let frames: Vec<Vec<Bytes>> = sessions.iter_mut().map(Session::frames).collect();
+    let seconds: Vec<Vec<u32>> = frames
+        .iter()
+        .map(|frames| frames.iter().map(second_of).collect())
+        .collect();
+    assert_eq!(seconds, [vec![1, 4], vec![4], vec![4, 5, 6], vec![4]]);
+    assert_eq!(frames[0][1].as_ptr(), frames[1][0].as_ptr());
+    // Nobody comes back for a while: it is rendered anew.
+    idle().await;
+    idle().await;
+    idle().await;
+    let mut later = rejoin(&hub, third(), &ring, place(3))
+        .await
+        .expect("the ring reaches");
+    assert_ne!(later.frames()[0].as_ptr(), frames[3][0].as_ptr());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ring_that_moved_on_pushes_nothing_and_says_so() {
     let hub = Hub::new(Tasks::new());
     let ring = Arc::new(Ring::new(event(1).bytes() * 2));

@@ -13,9 +13,10 @@ use crate::engine::fanout::{Group, Manner, Member, Renderer, outcome, skipped};
 use crate::engine::hub::{Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
+use crate::engine::replays::Replays;
 use crate::engine::{Departures, From, Plan};
 use crate::mongo::feed::Ring;
-use crate::mongo::{Event, Namespace, Operation, ResumeToken};
+use crate::mongo::{Event, Namespace, ResumeToken};
 
 /// How long after a member left the worker looks for all who have.
 const SWEEP_DELAY: Duration = Duration::from_millis(100);
@@ -77,6 +78,7 @@ pub(super) struct Worker {
     candidates: Vec<GroupId>,
     /// Groups in which frames wait.
     unflushed: Vec<GroupId>,
+    replays: Replays,
     text: String,
 }
 
@@ -101,6 +103,7 @@ impl Worker {
             index: Index::new(),
             candidates: Vec::new(),
             unflushed: Vec::new(),
+            replays: Replays::default(),
             text: String::new(),
         }
     }
@@ -122,6 +125,9 @@ impl Worker {
                     if self.groups.is_empty() && self.retire() {
                         return;
                     }
+                }
+                () = sleep_until(self.replays.idle_at()), if self.replays.idle_at().is_some() => {
+                    self.replays.forget();
                 }
                 work = self.queue.recv() => match work {
                     Some(work) => self.obey(work).await,
@@ -164,18 +170,15 @@ impl Worker {
                 self.unflushed.push(*id);
             }
         }
-        match event.operation {
-            Operation::Drop | Operation::Rename | Operation::DropDatabase => {
-                for id in self.unflushed.drain(..) {
-                    if let Some(group) = self.groups.get_mut(&id) {
-                        group.flush().push_all(Manner::Queued);
-                    }
+        if event.operation.ends_collection() {
+            for id in self.unflushed.drain(..) {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.flush().push_all(Manner::Queued);
                 }
-                self.groups
-                    .values_mut()
-                    .for_each(|group| group.end(event, Ending::CollectionGone));
             }
-            Operation::Data | Operation::Invalidate | Operation::Other => (),
+            self.groups
+                .values_mut()
+                .for_each(|group| group.end(event, Ending::CollectionGone));
         }
     }
 
@@ -215,10 +218,15 @@ impl Worker {
                 let _: Result<(), bool> = done.send(events.is_some());
                 let Some(events) = events else { return };
                 let through = events.last().map_or(after, |event| event.token.clone());
-                let mut logged = Vec::new();
+                let budget = outbox.budget();
                 for event in &events {
-                    let only = std::iter::once(&outbox);
-                    crate::engine::worker::replay(&plan, event, only, &mut self.text, &mut logged);
+                    let shown = self.replays.show(&plan, event, budget, &mut self.text);
+                    if let Some(shown) = shown {
+                        shown.give(&outbox);
+                    }
+                    if event.operation.ends_collection() {
+                        outbox.end(Ending::CollectionGone);
+                    }
                 }
                 Member::resumed(outbox, through)
             }
@@ -305,11 +313,8 @@ pub(super) fn replay<'o>(
         if let Some(shown) = &shown {
             shown.give(outbox);
         }
-        match event.operation {
-            Operation::Drop | Operation::Rename | Operation::DropDatabase => {
-                outbox.end(Ending::CollectionGone)
-            }
-            Operation::Data | Operation::Invalidate | Operation::Other => (),
+        if event.operation.ends_collection() {
+            outbox.end(Ending::CollectionGone);
         }
     }
 }

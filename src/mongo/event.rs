@@ -125,6 +125,16 @@ pub enum Operation {
     Other,
 }
 
+impl Operation {
+    /// Whether a collection is gone behind it, or another one in its place.
+    pub fn ends_collection(self) -> bool {
+        match self {
+            Self::Drop | Self::Rename | Self::DropDatabase => true,
+            Self::Data | Self::Invalidate | Self::Other => false,
+        }
+    }
+}
+
 /// One event, as MongoDB sent it.
 #[derive(Debug)]
 pub struct Event {
