@@ -45,6 +45,11 @@ pub struct EngineSettings {
     pub dedicated_cursors_per_stream_max: usize,
     /// Catch-up cursors at once; further ones wait. With none, nobody does.
     pub catch_up_cursors_max: usize,
+    /// How long sessions are kept waiting while the cursor that serves them has no MongoDB.
+    pub patience: Duration,
+    /// How long a client that comes back may take for what its outbox holds: one that is slower would keep a catch-up cursor
+    /// from others.
+    pub taken_within: Duration,
 }
 
 /// Why a subscription was refused.
@@ -84,6 +89,7 @@ pub struct Engine {
     dedicated: Arc<dedicated::Pool>,
     catch_ups: Arc<tokio::sync::Semaphore>,
     catch_ups_max: usize,
+    taken_within: Duration,
     tasks: Tasks,
 }
 
@@ -123,6 +129,7 @@ impl Engine {
             dedicated,
             catch_ups,
             catch_ups_max: settings.catch_up_cursors_max,
+            taken_within: settings.taken_within,
             tasks,
         }
     }
@@ -177,6 +184,7 @@ impl Engine {
                 0 => Duration::ZERO,
                 _ => catch_up::TURN_TIMEOUT,
             },
+            taken_within: self.taken_within,
             plan,
             from,
             outbox,

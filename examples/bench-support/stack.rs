@@ -130,7 +130,7 @@ async fn launch() -> Outcome<(String, Ended, TempDir)> {
 }
 
 /// As `scripts/mongod.sh` finds it, but that nothing is fetched here.
-fn mongod_binary() -> Outcome<PathBuf> {
+pub(crate) fn mongod_binary() -> Outcome<PathBuf> {
     let named = std::env::var_os("MONGOD").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|directory| directory.join("mongod"));
@@ -148,7 +148,7 @@ fn mongod_binary() -> Outcome<PathBuf> {
 }
 
 /// `target/release`, in which `examples` lies beside the binary.
-fn build_directory() -> Outcome<PathBuf> {
+pub(crate) fn build_directory() -> Outcome<PathBuf> {
     let own = std::env::current_exe()?;
     let directory = own
         .parent()
@@ -289,7 +289,7 @@ async fn store(mongo: &Client, database: &str, password_cost: u32) -> Outcome<()
     Ok(())
 }
 
-fn listening(line: &str) -> Option<SocketAddr> {
+pub(crate) fn listening(line: &str) -> Option<SocketAddr> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
     let is_it = fields["message"] == "listening" && fields["listener"] == "public";

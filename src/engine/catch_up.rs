@@ -31,6 +31,8 @@ pub(super) struct CatchUp {
     pub(super) permits: Arc<Semaphore>,
     /// How long it waits for its turn.
     pub(super) patience: Duration,
+    /// How long the client may take for what its outbox holds.
+    pub(super) taken_within: Duration,
     pub(super) plan: Plan,
     pub(super) from: From,
     pub(super) outbox: Outbox,
@@ -70,6 +72,7 @@ impl CatchUp {
         let told = Arc::clone(&departures);
         tasks.spawn("engine.catch_up", async move {
             let outbox = self.outbox.clone();
+            let _unwinding = Unwinding(outbox.clone());
             match self.run(past).await {
                 Ok(None) => (),
                 Ok(Some(subscription)) => {
@@ -110,7 +113,14 @@ impl CatchUp {
                 let bytes = event.bytes().saturating_mul(BYTES_PER_EVENT_BYTE);
                 let queued = self.outbox.queued_bytes();
                 if queued > 0 && queued.saturating_add(bytes) > self.outbox.bytes_max() {
-                    self.outbox.emptied().await;
+                    let taken =
+                        tokio::time::timeout(self.taken_within, self.outbox.emptied()).await;
+                    if taken.is_err() {
+                        metrics::counter!("sidestream_limits_reached_total", "limit" => "outbox")
+                            .increment(1);
+                        self.outbox.end(Ending::Slow);
+                        return Ok(None);
+                    }
                 }
                 replay_one(&self.plan, &event, &self.outbox, &mut text, &mut logged);
                 past.at = event.token.clone();
@@ -125,6 +135,17 @@ impl CatchUp {
             if let Some(subscription) = self.hub.rejoin(plan, from, outbox, again).await {
                 return Ok(Some(subscription));
             }
+        }
+    }
+}
+
+/// Ends the session if its task panics: other hands hold the outbox too, so nobody else would.
+struct Unwinding(Outbox);
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Ending::OurFault);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::plan::PipelineKey;
 use crate::engine::{EngineSettings, From, Plan, Refused};
 use crate::lifecycle::Tasks;
 use crate::mongo::MongoError;
-use crate::mongo::feed::{Feed, Start};
+use crate::mongo::feed::{Feed, Scope, Start, has_happened};
 
 /// Sessions that may wait to be taken in by one cursor; a further one waits.
 const JOINING_MAX: usize = 1024;
@@ -158,7 +158,16 @@ impl Pool {
     ) -> Result<mpsc::Sender<Joining>, Refused> {
         let place = self.place(key, &plan.stream)?;
         let start = match &from.resume {
-            Some(token) => Start::After(token.clone()),
+            // Not behind the token itself: MongoDB moves the pipeline's `$match` into its read of the oplog, and does not resume
+            // (280) behind an event that it hides. What lies at or before the token the member is not concerned with.
+            Some(token) => {
+                let scope = Scope::Database(plan.wanted.namespace.database.clone());
+                let happened = has_happened(&self.client, &scope, token).await;
+                if !happened.map_err(Refused::Unavailable)? {
+                    return Err(Refused::HistoryLost);
+                }
+                Start::At(token.time())
+            }
             None => Start::At(from.floor),
         };
         let source = Source::new(self.client.clone(), &plan.wanted, from.resume.is_some());
@@ -168,7 +177,8 @@ impl Pool {
             other => Refused::Unavailable(other),
         })?;
         let (joining, joins) = mpsc::channel(JOINING_MAX);
-        let cursor = Cursor::new(source, start, joins, feed.position(), place);
+        let patience = self.settings.patience;
+        let cursor = Cursor::new(source, start, joins, feed.position(), place, patience);
         self.tasks.spawn("engine.dedicated", cursor.run(stream));
         Ok(joining)
     }
