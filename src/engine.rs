@@ -22,6 +22,7 @@ mod tests;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bson::Timestamp;
 use mongodb::Client;
@@ -47,6 +48,8 @@ pub struct EngineSettings {
     pub catch_up_cursors_max: usize,
     /// Catch-up cursors opened per second.
     pub catch_up_cursors_per_second: usize,
+    /// How long sessions are kept waiting while the cursor that serves them has no MongoDB.
+    pub patience: Duration,
 }
 
 /// Why a subscription was refused.

@@ -23,6 +23,9 @@ pub enum MongoError {
     /// MongoDB does not answer, or not as a replica set member that accepts reads.
     #[error("MongoDB is not reachable: {0}")]
     Unreachable(String),
+    /// No answer came in time: the peer may be stopped, the network cut, or the question a long one.
+    #[error("MongoDB is not reachable: no answer in time")]
+    NoAnswer,
     /// MongoDB does not accept the credentials of the connection string.
     #[error("MongoDB does not accept the credentials of mongodb.uri: {0}")]
     Credentials(String),

@@ -148,7 +148,7 @@ pub(crate) fn mongod_binary() -> Outcome<PathBuf> {
 }
 
 /// `target/release`, in which `examples` lies beside the binary.
-fn build_directory() -> Outcome<PathBuf> {
+pub(crate) fn build_directory() -> Outcome<PathBuf> {
     let own = std::env::current_exe()?;
     let directory = own
         .parent()
@@ -292,7 +292,7 @@ async fn store(mongo: &Client, database: &str, password_cost: u32) -> Outcome<()
     Ok(())
 }
 
-fn listening(line: &str) -> Option<SocketAddr> {
+pub(crate) fn listening(line: &str) -> Option<SocketAddr> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
     let is_it = fields["message"] == "listening" && fields["listener"] == "public";

@@ -122,6 +122,7 @@ pub(super) async fn streams(
         dedicated_cursors_per_stream_max: limits.dedicated_cursors_per_stream,
         catch_up_cursors_max: limits.catch_up_cursors,
         catch_up_cursors_per_second: limits.catch_up_cursors_per_second,
+        patience: streams.settings.feed_patience,
     };
     let engine = Arc::new(Engine::new(
         client.clone(),
@@ -148,10 +149,11 @@ pub(super) async fn streams(
         feed: FeedSettings {
             ring_bytes: limits.ring,
             backoff_max: FEED_BACKOFF_MAX,
+            patience: streams.settings.feed_patience,
         },
         feeds_max: limits.feeds,
         idle: streams.settings.feed_idle,
-        patience: streams.settings.feed_patience,
+        patience: streams.settings.connect_patience,
         deployment: streams.mongodb.watch == Watch::Deployment,
         always,
     };

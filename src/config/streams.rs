@@ -32,6 +32,8 @@ pub struct StreamSettings {
     /// How long the answer to a write of metadata may be held back until the new state has been read.
     pub freshness_wait: Duration,
     /// How long a connecting client waits for MongoDB to be ready, before 503 is answered.
+    pub connect_patience: Duration,
+    /// How long open sessions are kept waiting while MongoDB is away.
     pub feed_patience: Duration,
     /// How long a database that nobody watches keeps its change stream (mount `*` only).
     pub feed_idle: Duration,
@@ -71,7 +73,12 @@ pub(super) fn read(section: Section<'_>) -> (bool, StreamSettings) {
             &unbound,
         ),
         freshness_wait: section.duration("freshness_wait", FRESHNESS_WAIT, Duration::ZERO..=MINUTE),
-        feed_patience: section.duration("feed_patience", FEED_PATIENCE, Duration::ZERO..=HOUR),
+        connect_patience: section.duration(
+            "connect_patience",
+            CONNECT_PATIENCE,
+            Duration::ZERO..=HOUR,
+        ),
+        feed_patience: section.duration("feed_patience", FEED_PATIENCE, Duration::ZERO..=WEEK),
         feed_idle: section.duration("feed_idle", FEED_IDLE, SECOND..=WEEK),
         ping_interval: section.duration("ping_interval", PING_INTERVAL, TICK..=HOUR),
         pong_timeout: section.duration("pong_timeout", PONG_TIMEOUT, TICK..=HOUR),
@@ -94,7 +101,10 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const FRESHNESS_WAIT: Duration = Duration::from_millis(250);
 
 /// As long as an election in a replica set usually takes with some to spare, and short of a client's own patience.
-const FEED_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An election takes a dozen seconds, the restart of a server after a crash or an upgrade rarely more than a minute.
+const FEED_PATIENCE: Duration = Duration::from_secs(2 * 60);
 
 /// Opening one again costs an aggregate and a read of the metadata; keeping one costs MongoDB work for each write.
 const FEED_IDLE: Duration = Duration::from_secs(10 * 60);

@@ -13,6 +13,8 @@ pub enum Ending {
     PermissionChanged,
     /// A fault of ours.
     OurFault,
+    /// MongoDB has been away for too long. Nothing is missing: whoever comes back with the last id goes on behind it.
+    FeedAway,
     /// The credentials expired.
     CredentialsExpired,
     /// The user's record changed or vanished: password, roles, properties.
@@ -42,6 +44,7 @@ impl Ending {
             | Self::StreamGone
             | Self::CollectionGone
             | Self::HistoryLost
+            | Self::FeedAway
             | Self::CredentialsExpired => true,
             Self::OurFault | Self::CredentialsChanged | Self::PermissionGone | Self::Slow => false,
         }

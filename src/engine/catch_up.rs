@@ -115,6 +115,7 @@ impl CatchUps {
         let told = Arc::clone(&departures);
         self.tasks.spawn("engine.catch_up", async move {
             let outbox = catch_up.outbox.clone();
+            let _unwinding = Unwinding(outbox.clone());
             match catch_up.run().await {
                 Ok(None) => (),
                 Ok(Some(subscription)) => {
@@ -234,6 +235,17 @@ impl CatchUps {
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<Namespace, Vec<Passenger>>> {
         self.waiting.lock().expect(NEVER_POISONED)
+    }
+}
+
+/// Ends the session if its task panics: other hands hold the outbox too, so nobody else would.
+struct Unwinding(Outbox);
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Ending::OurFault);
+        }
     }
 }
 

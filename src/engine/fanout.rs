@@ -188,6 +188,16 @@ impl Group {
             .for_each(|member| member.outbox.end(ending));
     }
 
+    /// Ends every member that has not been ended yet, by a fault of ours.
+    pub(super) fn abandon(&self) {
+        for member in &self.members {
+            // What still flushes for another reason may do so.
+            if member.outbox.ended().is_none() {
+                member.outbox.end(Ending::OurFault);
+            }
+        }
+    }
+
     /// How many members it has.
     pub(super) fn len(&self) -> usize {
         self.members.len()

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::delivery::Outbox;
+use crate::delivery::{Ending, Outbox};
 use crate::engine::groups::Places;
 use crate::engine::worker::{Join, Replay, Work, Worker};
 use crate::engine::{Departures, From, GroupLimits, Plan, Refused, Subscription};
@@ -32,7 +32,7 @@ pub(super) type Workers = Mutex<HashMap<Namespace, Handle>>;
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     work: mpsc::Sender<Work>,
-    departures: Arc<Departures>,
+    pub(super) departures: Arc<Departures>,
 }
 
 impl Hub {
@@ -183,6 +183,25 @@ impl Hub {
         handle
     }
 
+    /// Ends the members of some workers: in the same queue as the batches, before any that comes later.
+    fn end_where(
+        &self,
+        concerned: impl Fn(&Namespace) -> bool,
+        ending: Ending,
+    ) -> BoxFuture<'static, ()> {
+        let handles: Vec<Handle> = lock(&self.workers)
+            .iter()
+            .filter(|(namespace, _)| concerned(namespace))
+            .map(|(_, handle)| handle.clone())
+            .collect();
+        Box::pin(async move {
+            for handle in handles {
+                // A worker that has ended meanwhile has no members.
+                drop(handle.work.send(Work::End(ending)).await);
+            }
+        })
+    }
+
     /// Sorts a batch by the workers that it concerns, keeping the order.
     fn sort(&self, events: Vec<Arc<Event>>) -> Vec<(mpsc::Sender<Work>, Vec<Arc<Event>>)> {
         let workers = lock(&self.workers);
@@ -237,26 +256,21 @@ impl Sink for Hub {
             Lost::Everything(scope) => scope.spans(&namespace.database),
             Lost::Collection(collection) => namespace == collection,
         };
-        let handles: Vec<Handle> = {
-            let workers = lock(&self.workers);
-            workers
-                .iter()
-                .filter(|(namespace, _)| concerned(namespace))
-                .map(|(_, handle)| handle.clone())
-                .collect()
-        };
-        Box::pin(async move {
-            for handle in handles {
-                // In the same queue as the batches, before any that comes behind the gap. A worker that has ended meanwhile
-                // has no members.
-                drop(handle.work.send(Work::Lost).await);
-            }
-        })
+        self.end_where(concerned, Ending::HistoryLost)
+    }
+
+    fn away<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, ()> {
+        let concerned = |namespace: &Namespace| scope.spans(&namespace.database);
+        self.end_where(concerned, Ending::FeedAway)
+    }
+
+    fn broken(&self, scope: &Scope) {
+        // A worker whose queue nobody can reach any more does what is in it, and ends, and its members with it.
+        lock(&self.workers).retain(|namespace, _| !scope.spans(&namespace.database));
     }
 }
 
 pub(super) fn lock(workers: &Workers) -> std::sync::MutexGuard<'_, HashMap<Namespace, Handle>> {
-    workers
-        .lock()
-        .expect("invariant: no code panics while it holds this lock")
+    // No code panics while it holds this lock. A worker that did elsewhere takes it while it is unwound, and must not panic.
+    workers.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,6 +14,7 @@ use crate::mongo::{Event, Namespace, ResumeToken};
 use crate::wire::{JsonMode, Veil};
 
 mod counters;
+mod panics;
 mod reshaping;
 mod schedule;
 
@@ -117,7 +118,11 @@ fn from(floor: u32) -> From {
 }
 
 async fn join(hub: &Hub, plan: Plan, floor: u32) -> Session {
-    let (outbox, outlet) = delivery::channel(OUTBOX_BYTES);
+    join_within(hub, plan, floor, OUTBOX_BYTES).await
+}
+
+async fn join_within(hub: &Hub, plan: Plan, floor: u32, bytes: usize) -> Session {
+    let (outbox, outlet) = delivery::channel(bytes);
     let subscription = hub.join(plan, from(floor), outbox).await;
     Session {
         outlet,

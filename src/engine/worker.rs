@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::delivery::{Ending, Outbox};
 use crate::engine::catch_up::fits;
 use crate::engine::fanout::{Group, Manner, Member, Renderer, outcome, skipped};
-use crate::engine::hub::{Workers, lock};
+use crate::engine::hub::{Handle, Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
 use crate::engine::replays::Replays;
@@ -40,7 +40,8 @@ pub(super) enum Work {
     Join(Box<Join>),
     /// Whether there is a group with this plan.
     Knows(PlanKey, oneshot::Sender<bool>),
-    Lost,
+    /// Every member's session ends.
+    End(Ending),
 }
 
 /// A session that joins.
@@ -150,10 +151,7 @@ impl Worker {
                 // Whoever asked may have gone away.
                 let _: Result<(), bool> = reply.send(self.numbers.contains_key(&key));
             }
-            Work::Lost => self
-                .groups
-                .values()
-                .for_each(|group| group.end_all(Ending::HistoryLost)),
+            Work::End(ending) => self.groups.values().for_each(|group| group.end_all(ending)),
         }
     }
 
@@ -287,6 +285,28 @@ impl Worker {
             workers.remove(&self.namespace);
         }
         unused
+    }
+}
+
+/// A worker ends when it has no members; if it ends otherwise (it panicked, or its feed did), they have to hear it: other
+/// hands hold their outboxes too, so nobody else would tell them.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        {
+            let mut workers = lock(&self.workers);
+            let is_this = |handle: &mut Handle| Arc::ptr_eq(&handle.departures, &self.departures);
+            if workers.get_mut(&self.namespace).is_some_and(is_this) {
+                workers.remove(&self.namespace);
+            }
+        }
+        // Whoever joins looks under that lock whether this worker is still the one, so nobody comes any more.
+        self.queue.close();
+        while let Ok(work) = self.queue.try_recv() {
+            if let Work::Join(join) = work {
+                join.outbox.end(Ending::OurFault);
+            }
+        }
+        self.groups.values().for_each(Group::abandon);
     }
 }
 

@@ -478,9 +478,9 @@ fn refused(refused: engine::Refused) -> Refusal {
 /// What a client is told of an error: no addresses of MongoDB, they are in the log.
 fn public(error: &MongoError) -> String {
     match error {
-        MongoError::Unreachable(reason) => {
+        MongoError::Unreachable(_) | MongoError::NoAnswer => {
             // The feed has warned already; this is once a request.
-            tracing::debug!(%reason, "request refused, MongoDB is not reachable");
+            tracing::debug!(%error, "request refused, MongoDB is not reachable");
             "streams are not available: MongoDB is not reachable, or is not the replica set that mongodb.uri names"
                 .to_owned()
         }

@@ -174,13 +174,13 @@ impl Feeds {
         };
         let thread =
             Reactor::start(format!("feed {scope}"), || ()).map_err(|error| failed(&error))?;
-        let client = thread.within(|| self.connector.client());
-        let client = client.map_err(|error| failed(&error))?;
+        let connection = thread.within(|| self.connector.connection());
+        let connection = connection.map_err(|error| failed(&error))?;
         let tasks = self.tasks.on(Arc::new(thread));
         self.hub.run_on(scope.clone(), tasks.clone());
         let (sink, gate) = (Arc::clone(&self.hub), Arc::clone(&self.metadata));
         let feed = Feed::start(
-            client,
+            connection,
             self.clock.clone(),
             scope,
             self.settings.feed,

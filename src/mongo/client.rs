@@ -1,11 +1,15 @@
 //! The driver's client, and the operation time.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bson::{Timestamp, doc};
-use mongodb::Client;
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
 use mongodb::options::ClientOptions;
+use mongodb::{Client, ServerType};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lifecycle::Tasks;
@@ -54,6 +58,62 @@ impl Connector {
     /// The driver's, if options contradict each other.
     pub fn client(&self) -> Result<Client, mongodb::error::Error> {
         Client::with_options(self.options.clone())
+    }
+
+    /// As [`Connector::client`], with a count of how often it lost a server.
+    ///
+    /// # Errors
+    /// As [`Connector::client`].
+    pub fn connection(&self) -> Result<Connection, mongodb::error::Error> {
+        let disturbances = Disturbances::default();
+        let counted = disturbances.clone();
+        let mut options = self.options.clone();
+        options.sdam_event_handler =
+            Some(EventHandler::callback(move |event| counted.note(&event)));
+        let client = Client::with_options(options)?;
+        Ok(Connection {
+            client,
+            disturbances,
+        })
+    }
+}
+
+/// A client that tells when it lost a server: the driver resumes change streams by itself, and says so to nobody.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// How often it lost a server.
+    pub disturbances: Disturbances,
+}
+
+/// For who does not need to know: it never lost one.
+impl From<Client> for Connection {
+    fn from(client: Client) -> Self {
+        Self {
+            client,
+            disturbances: Disturbances::default(),
+        }
+    }
+}
+
+/// How often a client lost a server, of all that it knows.
+#[derive(Clone, Debug, Default)]
+pub struct Disturbances(Arc<AtomicU64>);
+
+impl Disturbances {
+    /// The count until now.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn note(&self, event: &SdamEvent) {
+        if let SdamEvent::ServerDescriptionChanged(change) = event
+            && change.new_description.server_type() == ServerType::Unknown
+            && change.previous_description.server_type() != ServerType::Unknown
+        {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }
 

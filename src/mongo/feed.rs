@@ -20,14 +20,15 @@ use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp};
 use futures_util::future::BoxFuture;
-use mongodb::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use cursor::{Opened, Reading, Scope, Start, Step, Tail, next_id, open, open_showing};
+pub use cursor::{
+    Opened, Reading, Scope, Start, Step, Tail, has_happened, next_id, open, open_showing,
+};
 pub use ring::{Pin, Ring};
 
 use crate::lifecycle::Tasks;
-use crate::mongo::client::Clock;
+use crate::mongo::client::{Clock, Connection};
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
 /// Requests to watch another collection that may wait at once; one more waits for its turn.
@@ -42,6 +43,11 @@ pub trait Sink: Send + Sync {
     fn deliver(&self, events: Vec<Arc<Event>>) -> BoxFuture<'_, ()>;
     /// Events are missing from here on, for these collections. In order with the batches, and waited for as they are.
     fn gap(&self, lost: Lost) -> BoxFuture<'_, ()>;
+    /// MongoDB has been away for longer than sessions are kept waiting. Nothing is missing: the feed goes on where it stopped.
+    /// Told again while that lasts, for who came meanwhile.
+    fn away<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, ()>;
+    /// The feed broke down by a fault of ours and begins anew: whoever rests on it has come to an end. Must not block.
+    fn broken(&self, scope: &Scope);
 }
 
 /// What a gap concerns.
@@ -108,6 +114,8 @@ pub struct FeedSettings {
     pub ring_bytes: usize,
     /// The longest pause between two attempts to reopen.
     pub backoff_max: Duration,
+    /// How long sessions are kept waiting while MongoDB is away; then the sink is told.
+    pub patience: Duration,
 }
 
 /// A handle to a feed. The feed ends when its last handle is dropped.
@@ -133,7 +141,7 @@ enum Command {
 impl Feed {
     /// Starts a feed. Its cursor opens in the background.
     pub fn start(
-        client: Client,
+        connection: impl Into<Connection>,
         clock: Clock,
         scope: Scope,
         settings: FeedSettings,
@@ -147,7 +155,7 @@ impl Feed {
         let (began, began_seen) = watch::channel(None);
         let ring = Arc::new(Ring::new(settings.ring_bytes));
         let task = task::Task {
-            client,
+            connection: connection.into(),
             clock,
             scope: scope.clone(),
             settings,
@@ -159,6 +167,10 @@ impl Feed {
             position,
             watched: BTreeSet::new(),
             began,
+            last: None,
+            heard_at: None,
+            answer_max: cursor::ANSWER_MAX,
+            disturbances: 0,
         };
         tasks.spawn("mongo.feed", task.run());
         Self {

@@ -9,6 +9,7 @@ pub fn code(ending: Ending) -> (u16, &'static str) {
     match ending {
         Ending::Draining => (1001, "going away, come back"),
         Ending::OurFault => (1011, "internal error"),
+        Ending::FeedAway => (1011, "database away, come back and resume with the last id"),
         Ending::DefinitionChanged => (1012, "stream definition changed, reconnect"),
         Ending::PermissionChanged => (1012, "permission changed, reconnect"),
         Ending::CredentialsExpired => (4401, "credentials expired"),
@@ -38,6 +39,7 @@ fn ending_label(ending: Ending) -> &'static str {
     match ending {
         Ending::Draining => "draining",
         Ending::OurFault => "our_fault",
+        Ending::FeedAway => "feed_away",
         Ending::DefinitionChanged => "definition_changed",
         Ending::PermissionChanged => "permission_changed",
         Ending::CredentialsExpired => "credentials_expired",

@@ -281,7 +281,7 @@ async fn second_sidestream_on_one_port_says_so_and_the_first_goes_on() {
 /// Asserts that REST goes on over this MongoDB while streams are 503, and returns the refusal's body.
 async fn streams_unavailable(uri: &str) -> String {
     let upstream = Echo::start().await;
-    let settings = "[streams]\nfeed_patience = \"300ms\"\n";
+    let settings = "[streams]\nconnect_patience = \"300ms\"\n";
     let sidestream = Sidestream::start(&config(&upstream.url(), uri, settings)).await;
     let stream = Request::websocket("/messages/_streams/all").auth(ADMIN);
     let refused = Client::open(sidestream.public, &stream).await;

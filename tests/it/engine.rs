@@ -1,8 +1,10 @@
 //! Feed, hub and cursors together, against a real server.
 
+mod faults;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ use crate::support::{ReplicaSet, client_of, mongo_uri};
 
 const WAIT: Duration = Duration::from_secs(30);
 const RING_BYTES: usize = 16 << 20;
+/// Catch-up cursors at once.
+const CURSORS: usize = 4;
 const OUTBOX_BYTES: usize = 64 << 20;
 const METADATA: &str = "_properties";
 
@@ -33,10 +37,12 @@ struct Metadata {
     watched: Mutex<BTreeSet<Namespace>>,
     changes: Mutex<Vec<Change>>,
     on_change: Mutex<Option<delivery::Outbox>>,
+    panics: AtomicBool,
 }
 
 impl Gate for Metadata {
     fn changed(&self, change: Change) {
+        assert!(!self.panics.load(Ordering::Acquire), "as the test wants");
         self.changes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -94,6 +100,7 @@ impl House {
         let settings = FeedSettings {
             ring_bytes,
             backoff_max: Duration::from_secs(1),
+            patience: WAIT,
         };
         let feed = Arc::new(Feed::start(
             client.clone(),
@@ -108,8 +115,9 @@ impl House {
         let settings = EngineSettings {
             dedicated_cursors_max: 10,
             dedicated_cursors_per_stream_max: 10,
-            catch_up_cursors_max: 4,
+            catch_up_cursors_max: CURSORS,
             catch_up_cursors_per_second: 20,
+            patience: WAIT,
         };
         let engine = Engine::new(client.clone(), hub, settings, tasks);
         Self {
@@ -137,6 +145,15 @@ impl House {
         stages: Vec<Document>,
         resume: Option<ResumeToken>,
     ) -> Result<Session, Refused> {
+        self.subscribe_with(stages, resume, OUTBOX_BYTES).await
+    }
+
+    async fn subscribe_with(
+        &self,
+        stages: Vec<Document>,
+        resume: Option<ResumeToken>,
+        outbox_bytes: usize,
+    ) -> Result<Session, Refused> {
         let namespace = Namespace::new(&*self.database, "data");
         self.feed.watch(&namespace).await.expect("it is watched");
         let floor = self.clock.now().await.expect("the operation time");
@@ -149,7 +166,7 @@ impl House {
             framing: Framing::Sse,
         };
         let plan = Plan::choose(wanted).expect("a plan");
-        let (outbox, outlet) = delivery::channel(OUTBOX_BYTES);
+        let (outbox, outlet) = delivery::channel(outbox_bytes);
         let from = From { floor, resume };
         let held = outbox.clone();
         let subscription = self

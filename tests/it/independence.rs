@@ -11,7 +11,7 @@ use crate::support::{ReplicaSet, client_of, mongo_client, mongo_uri};
 #[tokio::test]
 async fn proxy_half_works_with_mongodb_absent() {
     let upstream = Echo::start().await;
-    let settings = "[streams]\nfeed_patience = \"300ms\"\n";
+    let settings = "[streams]\nconnect_patience = \"300ms\"\n";
     let sidestream = Sidestream::start(&config(&upstream.url(), NOBODY_URI, settings)).await;
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
         let request = Request::http(method, "/messages?page=1").body("text");

@@ -5,6 +5,7 @@ mod admin;
 mod bad_input;
 mod config;
 mod engine;
+mod faults;
 mod freshness;
 mod golden;
 mod house;

@@ -7,6 +7,8 @@ pub(crate) mod json;
 pub(crate) mod mongod;
 pub(crate) mod node;
 pub(crate) mod process;
+pub(crate) mod relay;
+pub(crate) mod replicas;
 pub(crate) mod sidestream;
 pub(crate) mod stack;
 pub(crate) mod upstream;

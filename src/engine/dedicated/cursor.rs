@@ -7,7 +7,9 @@ use std::time::Duration;
 use bson::{Document, Timestamp, doc};
 use mongodb::Client;
 use mongodb::options::FullDocumentType;
+use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::pool::Place;
 use crate::delivery::{Ending, Outbox};
@@ -50,6 +52,10 @@ pub(super) struct Cursor {
     excluded: Vec<ResumeToken>,
     /// Whether events are read one by one, because the pipeline fails on one that comes soon.
     singly: bool,
+    /// When MongoDB answered last.
+    heard_at: Instant,
+    /// How long members are kept waiting while it does not.
+    patience: Duration,
 }
 
 /// Why a stream of events was left.
@@ -82,11 +88,9 @@ impl Source {
         batch_size: Option<u32>,
     ) -> Result<Opened, MongoError> {
         let namespace = &self.wanted.namespace;
-        let ids: Vec<_> = excluded
-            .iter()
-            .map(|token| doc! { "_data": token.as_str() })
-            .collect();
-        let exclusion = (!ids.is_empty()).then(|| doc! { "$match": { "_id": { "$nin": ids } } });
+        let ids: Vec<_> = excluded.iter().map(ResumeToken::as_str).collect();
+        let exclusion =
+            (!ids.is_empty()).then(|| doc! { "$match": { "_id._data": { "$nin": ids } } });
         let stages: Vec<Document> = exclusion
             .into_iter()
             .chain(self.wanted.stages.iter().cloned())
@@ -119,6 +123,7 @@ impl Cursor {
         joins: mpsc::Receiver<Joining>,
         position: watch::Receiver<Option<ResumeToken>>,
         in_pool: Place,
+        patience: Duration,
     ) -> Self {
         let (groups, text) = (HashMap::new(), String::new());
         Self {
@@ -131,6 +136,8 @@ impl Cursor {
             text,
             excluded: Vec::new(),
             singly: false,
+            heard_at: Instant::now(),
+            patience,
         }
     }
 
@@ -139,7 +146,7 @@ impl Cursor {
         let mut pause = BACKOFF.0;
         loop {
             let left = match stream.take() {
-                Some(stream) => self.consume(stream).await,
+                Some(stream) => self.consume(stream, &mut pause).await,
                 None => match self
                     .source
                     .open(&self.place, &self.excluded, self.singly.then_some(1))
@@ -170,8 +177,15 @@ impl Cursor {
                 }
                 Left::Failed(MongoError::Refused { .. }) => self.singly = true,
                 Left::Failed(error) => {
-                    tracing::warn!(collection = %self.source.wanted.namespace, %error, "dedicated cursor failed, trying again");
-                    tokio::time::sleep(pause).await;
+                    if self.heard_at.elapsed() >= self.patience {
+                        self.end_all(Ending::FeedAway);
+                        break;
+                    }
+                    if pause == BACKOFF.0 {
+                        tracing::warn!(collection = %self.source.wanted.namespace, %error, "dedicated cursor failed, trying again");
+                    }
+                    let jitter = rand::rng().random_range(0.5..1.5);
+                    tokio::time::sleep(pause.mul_f64(jitter)).await;
                     pause = (pause * 2).min(BACKOFF.1);
                     continue;
                 }
@@ -186,7 +200,7 @@ impl Cursor {
         }
     }
 
-    async fn consume(&mut self, stream: Opened) -> Left {
+    async fn consume(&mut self, stream: Opened, pause: &mut Duration) -> Left {
         let mut tail = Tail::new(stream, "dedicated");
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.reset();
@@ -212,6 +226,10 @@ impl Cursor {
                 }
                 step = tail.step() => step,
             };
+            if next.is_ok() {
+                self.heard_at = Instant::now();
+                *pause = BACKOFF.0;
+            }
             match next {
                 Ok(Step::Event(raw)) => {
                     if let Some(event) = Event::read(raw) {
@@ -327,6 +345,21 @@ impl Cursor {
 
     fn end_all(&self, ending: Ending) {
         self.groups.values().for_each(|group| group.end_all(ending));
+    }
+}
+
+/// Others hold the outboxes of its members too, so if it panics nobody else would tell them.
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.joins.close();
+        self.in_pool.close();
+        while let Ok(late) = self.joins.try_recv() {
+            late.outbox.end(Ending::OurFault);
+        }
+        self.groups.values().for_each(Group::abandon);
     }
 }
 

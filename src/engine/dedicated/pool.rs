@@ -170,7 +170,8 @@ impl Pool {
             other => Refused::Unavailable(other),
         })?;
         let (joining, joins) = mpsc::channel(JOINING_MAX);
-        let cursor = Cursor::new(source, start, joins, feed.position(), place);
+        let patience = self.settings.patience;
+        let cursor = Cursor::new(source, start, joins, feed.position(), place, patience);
         self.tasks.spawn("engine.dedicated", cursor.run(stream));
         Ok(joining)
     }

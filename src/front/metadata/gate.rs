@@ -12,6 +12,7 @@ use bson::{Bson, Document, Timestamp};
 use futures_util::future::BoxFuture;
 
 use super::{Metadata, PROPERTIES, RESERVED_DATABASES};
+use crate::delivery::Ending;
 use crate::mongo::feed::{Change, Gate, Scope};
 use crate::mongo::mirror::Mirror;
 use crate::mongo::{MongoError, Namespace};
@@ -41,6 +42,22 @@ impl Gate for Metadata {
             {
                 mirror.load().await?;
                 self.permit();
+            }
+            if let Some(users) = self
+                .users
+                .as_ref()
+                .filter(|users| scope.spans(&users.namespace().database))
+            {
+                // What happened to them meanwhile is not known. Sessions elsewhere that rest on one come back and are asked
+                // again; those of this scope are told of the gap.
+                users.forget_all();
+                self.live.end_where(|session| {
+                    let elsewhere = !scope.spans(&session.namespace.database);
+                    let name = session.grant.principal.as_ref().filter(|_| elsewhere);
+                    let name = name.map(|principal| principal.name.clone())?;
+                    let gone = self.access.recheck_user(&session.grant, &name, None);
+                    gone.map(|_| Ending::PermissionChanged)
+                });
             }
             let databases: Vec<Arc<str>> = match scope {
                 Scope::Database(database) => vec![database.clone()],

@@ -1,6 +1,7 @@
 //! Opening a change stream over several collections, from a place in history.
 
 use std::collections::BTreeSet;
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::Client;
 use mongodb::change_stream::ChangeStream;
-use mongodb::options::FullDocumentType;
+use mongodb::options::{FullDocumentType, ReadPreference, SelectionCriteria};
+use tokio::time::Instant;
 
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
@@ -17,6 +19,10 @@ pub type Opened = ChangeStream<RawDocumentBuf>;
 
 /// The pause of an idle feed's `getMore`.
 const AWAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long an answer may take before the way to MongoDB counts as broken: a peer that is cut off or stopped says nothing.
+/// A healthy one answers after [`AWAIT_MAX`] at the latest, unless it has much of its history to go through.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// How long the event that MongoDB could not send is looked for.
 const NEXT_ID_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +71,8 @@ pub struct Reading {
     pub batch_size: Option<u32>,
     /// How long MongoDB holds a `getMore` for which there is nothing. An idle stream's token moves when it ends.
     pub await_max: Duration,
+    /// How long an answer may take in all.
+    pub answer_max: Duration,
 }
 
 impl Default for Reading {
@@ -72,6 +80,7 @@ impl Default for Reading {
         Self {
             batch_size: None,
             await_max: AWAIT_MAX,
+            answer_max: ANSWER_MAX,
         }
     }
 }
@@ -144,14 +153,16 @@ async fn open_wanted(
         Start::At(time) => watch.start_at_operation_time(*time),
         Start::After(token) => watch.start_after(token.to_driver()),
     };
-    match watch.await {
-        Ok(cursor) => Ok(cursor.with_type()),
-        Err(error) => Err(MongoError::from(error).on_resuming()),
+    match tokio::time::timeout(reading.answer_max, watch.into_future()).await {
+        Ok(Ok(cursor)) => Ok(cursor.with_type()),
+        Ok(Err(error)) => Err(MongoError::from(error).on_resuming()),
+        Err(_) => Err(MongoError::NoAnswer),
     }
 }
 
 /// The events that concern the watched collections. A `dropDatabase` and an `invalidate` bear no collection; the event
-/// behind which the stream starts must not be hidden by the filter, or MongoDB refuses to resume (280).
+/// behind which the stream starts must not be hidden by the filter, or MongoDB refuses to resume (280). Only the `_data` of its
+/// id counts: that of a document whose `_id` is a long or a double has `_typeBits` beside it, which no client is told.
 fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Vec<Document> {
     let mut wanted = vec![doc! { "operationType": { "$in": ["dropDatabase", "invalidate"] } }];
     match scope {
@@ -171,7 +182,7 @@ fn selection(scope: &Scope, watched: &BTreeSet<Namespace>, start: &Start) -> Vec
         }
     }
     if let Start::After(token) = start {
-        wanted.push(doc! { "_id": { "_data": token.as_str() } });
+        wanted.push(doc! { "_id._data": token.as_str() });
     }
     wanted
 }
@@ -217,6 +228,58 @@ pub async fn next_id(
     Ok((event.token, namespace))
 }
 
+/// Whether MongoDB's history has this event: one restored from a backup has not, nor has another deployment. Also `true`
+/// where history does not reach back so far.
+///
+/// # Errors
+/// As [`MongoError`].
+pub async fn has_happened(
+    client: &Client,
+    scope: &Scope,
+    token: &ResumeToken,
+) -> Result<bool, MongoError> {
+    let it = doc! { "$match": { "_id._data": token.as_str() } };
+    let database;
+    let watch = match scope {
+        Scope::Database(name) => {
+            database = client.database(name);
+            database.watch()
+        }
+        Scope::Deployment => client.watch(),
+    };
+    // The primary has all that any member has told us.
+    let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+    let watch = watch
+        .pipeline([it, doc! { "$project": { "_id": 1 } }])
+        .start_at_operation_time(token.time())
+        .selection_criteria(primary)
+        .batch_size(1)
+        .max_await_time(AWAIT_MAX);
+    let opened = tokio::time::timeout(ANSWER_MAX, watch.into_future());
+    let opened = match opened.await.map_err(|_| MongoError::NoAnswer)? {
+        Ok(opened) => opened.with_type(),
+        Err(error) => {
+            return match MongoError::from(error) {
+                MongoError::HistoryLost(_) => Ok(true),
+                other => Err(other),
+            };
+        }
+    };
+    let mut probe = Tail::new(opened, "probe");
+    loop {
+        match probe.step().await? {
+            Step::Event(_) => return Ok(true),
+            Step::Nothing => (),
+            Step::End => return Ok(false),
+        }
+        // A new primary may need a moment until it knows what a majority has: until then its history seems to end before.
+        let is_past = |place: &ResumeToken| place.time() > token.time();
+        if probe.token().is_some_and(is_past) {
+            return Ok(false);
+        }
+    }
+}
+
 type Read = Result<Option<RawDocumentBuf>, mongodb::error::Error>;
 
 /// Reads a change stream, one step at a time.
@@ -227,8 +290,10 @@ pub struct Tail {
     kind: &'static str,
     /// The stream, while nobody reads it.
     idle: Option<Opened>,
-    reading: Option<BoxFuture<'static, (Opened, Read)>>,
+    /// The read that is under way, and until when it may take.
+    reading: Option<(BoxFuture<'static, (Opened, Read)>, Instant)>,
     token: Option<ResumeToken>,
+    answer_max: Duration,
 }
 
 impl Drop for Tail {
@@ -262,7 +327,14 @@ impl Tail {
             idle: Some(stream),
             reading: None,
             token,
+            answer_max: ANSWER_MAX,
         }
+    }
+
+    /// Lets an answer take so long.
+    pub fn within(mut self, answer_max: Duration) -> Self {
+        self.answer_max = answer_max;
+        self
     }
 
     /// Behind which place the stream would go on, if it were opened anew now.
@@ -279,17 +351,19 @@ impl Tail {
     pub async fn step(&mut self) -> Result<Step, MongoError> {
         let reading = match (&mut self.reading, self.idle.take()) {
             (Some(reading), _) => reading,
-            (none, Some(mut stream)) => none.insert(
-                async move {
+            (none, Some(mut stream)) => {
+                let reading = async move {
                     let read = stream.next_if_any().await;
                     (stream, read)
-                }
-                .boxed(),
-            ),
+                };
+                none.insert((reading.boxed(), Instant::now() + self.answer_max))
+            }
             (None, None) => return Ok(Step::End),
         };
-        let (stream, read) = reading.await;
+        let (reading, until) = reading;
+        let done = tokio::time::timeout_at(*until, reading).await;
         self.reading = None;
+        let (stream, read) = done.map_err(|_| MongoError::NoAnswer)?;
         let read = read?;
         if let Some(token) = stream
             .resume_token()

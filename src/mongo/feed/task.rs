@@ -1,28 +1,33 @@
 //! The task that owns a feed's cursor.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, Timestamp};
-use mongodb::Client;
+use futures_util::FutureExt as _;
 use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::{
     CODE_TOO_LARGE, Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink,
-    Start, State, Step, Tail, next_id, open,
+    Start, State, Step, Tail, cursor::ANSWER_MAX, has_happened, next_id, open,
 };
-use crate::mongo::client::Clock;
+use crate::mongo::client::{Clock, Connection, operation_time};
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
 
 /// The first pause after an error; each further one doubles it, up to the setting.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// An answer that does not come in time is waited for twice as long the next time, up to this: MongoDB may have much of its
+/// history to go through.
+const ANSWER_MAX_MOST: Duration = Duration::from_secs(8 * 60);
 /// Events taken from the cursor before they are handed on.
 const BATCH_EVENTS_MAX: usize = 1000;
 
 pub(super) struct Task {
-    pub(super) client: Client,
+    pub(super) connection: Connection,
     pub(super) clock: Clock,
     pub(super) scope: Scope,
     pub(super) settings: FeedSettings,
@@ -35,6 +40,14 @@ pub(super) struct Task {
     pub(super) watched: BTreeSet<Namespace>,
     /// Since when nothing has been lost: where the first cursor began. `None` before that, and behind a gap.
     pub(super) began: watch::Sender<Option<Timestamp>>,
+    /// The last event that came, unlike `position` never a place between events.
+    pub(super) last: Option<ResumeToken>,
+    /// When MongoDB answered last; `None` before the first cursor.
+    pub(super) heard_at: Option<Instant>,
+    /// How long an answer may take.
+    pub(super) answer_max: Duration,
+    /// How often servers had been lost when history was last known to be the one that was read.
+    pub(super) disturbances: u64,
 }
 
 /// Why a cursor was left.
@@ -43,16 +56,33 @@ enum Left {
     Reopen,
     /// MongoDB failed.
     Failed(MongoError),
+    /// A server was lost: what was read behind that is not to be relied on before it is known to be the same history.
+    Disturbed,
     /// Nobody holds the feed any more.
     Unheld,
 }
 
 impl Task {
+    /// Runs until nobody holds the feed. Should it panic, whoever rests on it is told, and it begins anew, from now.
     pub(super) async fn run(mut self) {
+        // What is half done by a panic is thrown away with the place in history.
+        while AssertUnwindSafe(self.tend()).catch_unwind().await.is_err() {
+            tracing::error!(feed = %self.scope, "feed panicked, its sessions are told; starting from now");
+            self.forget();
+            let reason = MongoError::Unreachable("a fault of ours".to_owned());
+            self.state.send_replace(State::Down(reason.clone()));
+            self.sink.broken(&self.scope);
+            if !self.wait(self.settings.backoff_max, &reason).await {
+                return;
+            }
+        }
+    }
+
+    async fn tend(&mut self) {
         let mut pause = BACKOFF_MIN;
         let mut singly = false;
         loop {
-            let left = match self.open(singly).await {
+            let left = match self.open_or_tell(singly).await {
                 Ok(cursor) => {
                     // A cursor that opens and fails at its first step must not begin the backoff anew.
                     self.consume(cursor, &mut singly, &mut pause).await
@@ -60,13 +90,17 @@ impl Task {
                 Err(error) => Left::Failed(error),
             };
             match left {
-                Left::Reopen => (),
+                Left::Reopen | Left::Disturbed => (),
                 Left::Unheld => return,
                 Left::Failed(error) => {
+                    if matches!(error, MongoError::NoAnswer) {
+                        self.answer_max = (self.answer_max * 2).min(ANSWER_MAX_MOST);
+                    }
                     if !self.recover(&error, &mut singly).await {
                         self.warn(&error);
                         self.gate.live(&self.scope, false);
                         self.state.send_replace(State::Down(error.clone()));
+                        self.tell_if_away().await;
                         if !self.wait(pause, &error).await {
                             return;
                         }
@@ -87,17 +121,51 @@ impl Task {
         }
     }
 
+    /// Opens the next cursor. Who waits too long is told meanwhile: an attempt may take as long as MongoDB is waited for.
+    async fn open_or_tell(&mut self, singly: bool) -> Result<Opened, MongoError> {
+        let Some(away_at) = self.away_at().filter(|at| *at > Instant::now()) else {
+            return self.open(singly).await;
+        };
+        let (sink, scope) = (Arc::clone(&self.sink), self.scope.clone());
+        let opening = self.open(singly);
+        tokio::pin!(opening);
+        tokio::select! {
+            biased;
+            opened = &mut opening => return opened,
+            () = tokio::time::sleep_until(away_at) => sink.away(&scope).await,
+        }
+        opening.await
+    }
+
+    /// When sessions will have waited for long enough.
+    fn away_at(&self) -> Option<Instant> {
+        self.heard_at
+            .and_then(|heard| heard.checked_add(self.settings.patience))
+    }
+
+    async fn tell_if_away(&self) {
+        if self.away_at().is_some_and(|at| at <= Instant::now()) {
+            self.sink.away(&self.scope).await;
+        }
+    }
+
     /// Opens the next cursor: behind the last token if there is one, else from now, with the metadata read anew.
     async fn open(&mut self, singly: bool) -> Result<Opened, MongoError> {
+        let disturbances = self.connection.disturbances.count();
         let start = self.start().await?;
         let fresh = matches!(start, Start::At(_));
+        if disturbances != self.disturbances {
+            self.verify().await?;
+            self.disturbances = disturbances;
+        }
         self.watch(self.gate.watched(&self.scope));
         let reading = Reading {
             batch_size: singly.then_some(1),
+            answer_max: self.answer_max,
             ..Reading::default()
         };
         let cursor = open(
-            &self.client,
+            &self.connection.client,
             &self.scope,
             &self.watched,
             &start,
@@ -113,6 +181,7 @@ impl Task {
             self.ring.restart(position.clone());
             self.position.send_replace(Some(position));
         }
+        self.heard_at = Some(Instant::now());
         self.gate.live(&self.scope, true);
         self.state.send_replace(State::Live);
         metrics::counter!("sidestream_feed_opens_total").increment(1);
@@ -152,7 +221,7 @@ impl Task {
     }
 
     async fn consume(&mut self, cursor: Opened, singly: &mut bool, pause: &mut Duration) -> Left {
-        let mut tail = Tail::new(cursor, "feed");
+        let mut tail = Tail::new(cursor, "feed").within(self.answer_max);
         let mut batch = Vec::new();
         loop {
             // Biased: who waits to subscribe is served before the next event is awaited.
@@ -169,6 +238,12 @@ impl Task {
             };
             if first.is_ok() {
                 *pause = BACKOFF_MIN;
+                self.answer_max = ANSWER_MAX;
+                self.heard_at = Some(Instant::now());
+            }
+            // The driver may have resumed by itself, on whatever answers at the same address now.
+            if self.connection.disturbances.count() != self.disturbances {
+                return Left::Disturbed;
             }
             let mut widened = false;
             let next = match first {
@@ -229,6 +304,7 @@ impl Task {
         }
         self.hand_on(&mut ready).await;
         if let Some(last) = last {
+            self.last = Some(last.clone());
             self.position.send_replace(Some(last));
         }
         metadata_changed && !self.gate.watched(&self.scope).is_subset(&self.watched)
@@ -307,9 +383,7 @@ impl Task {
             MongoError::HistoryLost(reason) if self.began.borrow().is_some() => {
                 tracing::error!(feed = %self.scope, %reason, "history lost, sessions are told; starting from now");
                 // Before the sessions are told: who comes meanwhile must find neither the old ring nor the old beginning.
-                self.began.send_replace(None);
-                self.ring.clear();
-                self.position.send_replace(None);
+                self.forget();
                 self.sink.gap(Lost::Everything(self.scope.clone())).await;
                 true
             }
@@ -331,13 +405,40 @@ impl Task {
         }
     }
 
+    /// Forgets its place in history.
+    fn forget(&mut self) {
+        self.began.send_replace(None);
+        self.ring.clear();
+        self.position.send_replace(None);
+        self.last = None;
+    }
+
+    /// Makes sure that MongoDB's history is the one that was read, after a server was lost: what answers now may have been
+    /// restored from a backup. Resuming does not tell, since a place between two events is taken for good unseen.
+    async fn verify(&self) -> Result<(), MongoError> {
+        let Some(position) = self.position.borrow().clone() else {
+            return Ok(());
+        };
+        let other = |what: &str| Err(MongoError::HistoryLost(what.to_owned()));
+        let client = &self.connection.client;
+        if operation_time(client).await? < position.time() {
+            return other("MongoDB's history ends before what was read of it");
+        }
+        match &self.last {
+            Some(last) if !has_happened(client, &self.scope, last).await? => {
+                other("MongoDB's history does not have the last event that was read of it")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Goes past the next event, which MongoDB cannot send. `false` if it could not be found.
     async fn skip_next(&mut self) -> bool {
         let Some(position) = self.position.borrow().clone() else {
             return false;
         };
         let next = next_id(
-            &self.client,
+            &self.connection.client,
             &self.scope,
             &self.watched,
             &Start::After(position),
@@ -361,7 +462,7 @@ impl Task {
     /// Waits out a pause; commands that come meanwhile are obeyed. `false` if nobody holds the feed any more.
     async fn wait(&mut self, pause: Duration, down: &MongoError) -> bool {
         let jitter = rand::rng().random_range(0.5..1.5);
-        let end = tokio::time::Instant::now() + pause.mul_f64(jitter);
+        let end = Instant::now() + pause.mul_f64(jitter);
         loop {
             tokio::select! {
                 biased;

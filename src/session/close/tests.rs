@@ -9,9 +9,10 @@ use crate::{
 };
 
 /// Every ending, its close code and its label. Source: design section 7.
-const ENDINGS: [(Ending, u16, &str); 11] = [
+const ENDINGS: [(Ending, u16, &str); 12] = [
     (Ending::Draining, 1001, "draining"),
     (Ending::OurFault, 1011, "our_fault"),
+    (Ending::FeedAway, 1011, "feed_away"),
     (Ending::DefinitionChanged, 1012, "definition_changed"),
     (Ending::PermissionChanged, 1012, "permission_changed"),
     (Ending::CredentialsExpired, 4401, "credentials_expired"),

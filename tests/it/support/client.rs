@@ -163,6 +163,11 @@ impl Client {
         how(&mut self.received.lock().expect("no reader panics"));
     }
 
+    /// Returns how many messages [`Self::next`] has given.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Returns how many messages have arrived: WebSocket messages or SSE events.
     pub(crate) fn count(&self) -> usize {
         self.look(|received| received.frames.len() + received.events.len())

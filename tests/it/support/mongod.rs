@@ -152,7 +152,7 @@ async fn await_listening(process: &Process) -> Option<()> {
 }
 
 /// Finds the server's binary, fetching it once if need be (design section 12).
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     static FETCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let on_path = std::env::var_os("PATH").and_then(|path| {
         std::env::split_paths(&path)

@@ -206,11 +206,12 @@ fn collect(pipes: [Box<dyn Read + Send>; 2]) -> Log {
     Log { lines, seen }
 }
 
-/// Returns a new empty directory under the build directory.
+/// Returns a new empty directory, under the build directory in a test.
 pub(crate) fn scratch(name: &str) -> PathBuf {
+    let directory = option_env!("CARGO_TARGET_TMPDIR").map(PathBuf::from);
     tempfile::Builder::new()
         .prefix(&format!("{name}-"))
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .tempdir_in(directory.unwrap_or_else(std::env::temp_dir))
         .expect("the build directory can be written")
         .keep()
 }

@@ -22,7 +22,10 @@ impl Sidestream {
     /// # Panics
     /// With the log, if it ends instead.
     pub(crate) async fn start(toml: &str) -> Self {
-        let process = launch(toml);
+        Self::listening(launch(toml)).await
+    }
+
+    async fn listening(process: Process) -> Self {
         let log = process.log.clone();
         let public = log.wait("the public listener", 0, |line| listening(line, "public"));
         let admin = log.wait("the admin listener", 0, |line| listening(line, "admin"));
@@ -32,6 +35,11 @@ impl Sidestream {
             log,
             process: Some(process),
         }
+    }
+
+    /// As [`Self::start`], with at most so many open files.
+    pub(crate) async fn start_with_files(toml: &str, files_max: u32) -> Self {
+        Self::listening(launch_with_files(toml, Some(files_max))).await
     }
 
     /// Starts it with a configuration with which it must not run, and returns its exit code and its log.
@@ -100,7 +108,7 @@ pub(crate) struct LegacyApi {
 impl LegacyApi {
     /// Starts it over the server at `uri` and returns when it listens.
     pub(crate) async fn start(uri: &str) -> Self {
-        let mut command = Command::new(legacy_binary());
+        let mut command = Command::new(example("legacy-api"));
         command.args(["--listen", "127.0.0.1:0", "--mongodb", uri]);
         let process = Process::start(&command, None);
         let log = process.log.clone();
@@ -117,26 +125,38 @@ impl LegacyApi {
 }
 
 /// `cargo test` builds the examples; `cargo test --test it` does not, so this makes up for it.
-fn legacy_binary() -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let profile = Path::new(BINARY)
         .parent()
         .expect("a binary lies in a directory");
-    let binary = profile.join("examples/legacy-api");
+    let binary = profile.join("examples").join(name);
     if !binary.is_file() {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--example", "legacy-api"]);
+        build.args(["build", "--example", name]);
         if profile.ends_with("release") {
             build.arg("--release");
         }
         let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-        assert!(built.is_ok_and(|status| status.success()), "no legacy API");
+        assert!(built.is_ok_and(|status| status.success()), "no {name}");
     }
     binary
 }
 
 fn launch(toml: &str) -> Process {
+    launch_with_files(toml, None)
+}
+
+fn launch_with_files(toml: &str, files_max: Option<u32>) -> Process {
     let directory = scratch("sidestream");
-    let mut command = Command::new(BINARY);
+    let mut command = match files_max {
+        None => Command::new(BINARY),
+        Some(files_max) => {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(r#"ulimit -n "$0"; exec "$@""#);
+            shell.arg(files_max.to_string()).arg(BINARY);
+            shell
+        }
+    };
     command.arg("--config").arg(write_config(&directory, toml));
     Process::start(&command, Some(&directory))
 }

@@ -1,0 +1,237 @@
+//! What each client got, held against the truth while it goes on.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
+
+use crate::{
+    support::Outcome,
+    truth::{Mark, Truth},
+};
+
+/// What one client says, in its order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Said<M> {
+    /// It got this event.
+    Got(M),
+    /// It was told of a gap, and began anew.
+    Gap,
+}
+
+/// What one client says, until somebody takes it.
+pub(crate) type Testimony = Arc<Mutex<Vec<Said<Mark>>>>;
+
+/// What was wrong, of all clients together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) out_of_order: u64,
+    /// Events that nobody wrote, with all that came behind the first of them.
+    pub(crate) astray: u64,
+    /// Gaps that were announced, and the events in them.
+    pub(crate) gaps: u64,
+    pub(crate) in_gaps: u64,
+}
+
+impl Verdict {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.lost + self.doubled + self.out_of_order + self.astray == 0
+    }
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered + other.delivered,
+            lost: self.lost + other.lost,
+            doubled: self.doubled + other.doubled,
+            out_of_order: self.out_of_order + other.out_of_order,
+            astray: self.astray + other.astray,
+            gaps: self.gaps + other.gaps,
+            in_gaps: self.in_gaps + other.in_gaps,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} delivered, {} lost, {} doubled, {} out of order, {} astray; {} gaps announced, {} events in them",
+            self.delivered,
+            self.lost,
+            self.doubled,
+            self.out_of_order,
+            self.astray,
+            self.gaps,
+            self.in_gaps
+        )
+    }
+}
+
+/// The judge of one client: it hears places in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// The next place that is due.
+    due: u32,
+    /// Whether a gap was announced since the last event.
+    in_gap: bool,
+    missing: HashSet<u32>,
+    verdict: Verdict,
+}
+
+impl Judge {
+    pub(crate) fn got(&mut self, place: u32) {
+        self.verdict.delivered += 1;
+        if place < self.due {
+            match self.missing.remove(&place) {
+                true => self.verdict.out_of_order += 1,
+                false => self.verdict.doubled += 1,
+            }
+            return;
+        }
+        let skipped = self.due..place;
+        match self.in_gap {
+            true => self.verdict.in_gaps += u64::from(place - self.due),
+            false => self.missing.extend(skipped),
+        }
+        self.in_gap = false;
+        self.due = place + 1;
+    }
+
+    pub(crate) fn gap(&mut self) {
+        self.in_gap = true;
+        self.verdict.gaps += 1;
+    }
+
+    /// What was wrong when so many events were there to be got.
+    pub(crate) fn verdict(&self, events: u32) -> Verdict {
+        let left = match self.in_gap {
+            true => 0,
+            false => events.saturating_sub(self.due),
+        };
+        Verdict {
+            lost: self.missing.len() as u64 + u64::from(left),
+            ..self.verdict
+        }
+    }
+}
+
+/// Judges all clients in the background, so that what they said need not be kept.
+pub(crate) struct Court {
+    sitting: JoinHandle<Verdict>,
+}
+
+impl Court {
+    pub(crate) fn sit(truth: &Truth, testimonies: Vec<Testimony>, over: &Arc<AtomicBool>) -> Self {
+        let (places, over) = (truth.places(), Arc::clone(over));
+        let sitting = tokio::spawn(async move {
+            let mut judges: Vec<Judge> = testimonies.iter().map(|_| Judge::default()).collect();
+            loop {
+                // Looked at first: what was said before it is over is heard.
+                let is_last = over.load(Ordering::Acquire);
+                let events = {
+                    let places = places.lock().unwrap_or_else(PoisonError::into_inner);
+                    for (judge, testimony) in judges.iter_mut().zip(&testimonies) {
+                        hear(judge, testimony, &places);
+                    }
+                    places.len() as u32
+                };
+                if is_last {
+                    return judges
+                        .iter()
+                        .zip(&testimonies)
+                        .map(|(judge, testimony)| sum_up(judge, testimony, events))
+                        .fold(Verdict::default(), Verdict::with);
+                }
+                tokio::time::sleep(SITTING_PAUSE).await;
+            }
+        });
+        Self { sitting }
+    }
+
+    pub(crate) async fn verdict(self) -> Outcome<Verdict> {
+        Ok(self.sitting.await?)
+    }
+}
+
+/// Hears a client as far as the truth is known.
+fn hear(judge: &mut Judge, testimony: &Testimony, places: &HashMap<Mark, u32>) {
+    let mut said = testimony.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut heard = 0;
+    for item in said.iter() {
+        match item {
+            Said::Gap => judge.gap(),
+            Said::Got(mark) => match places.get(mark) {
+                Some(place) => judge.got(*place),
+                None => break,
+            },
+        }
+        heard += 1;
+    }
+    said.drain(..heard);
+}
+
+fn sum_up(judge: &Judge, testimony: &Testimony, events: u32) -> Verdict {
+    let unheard = testimony.lock().unwrap_or_else(PoisonError::into_inner);
+    Verdict {
+        astray: unheard.len() as u64,
+        ..judge.verdict(events)
+    }
+}
+
+const SITTING_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::{Judge, Said};
+
+    #[track_caller]
+    fn check(said: &[Said<u32>], events: u32, expected: (u64, u64, u64, u64, u64)) {
+        let mut judge = Judge::default();
+        for item in said {
+            match item {
+                Said::Got(place) => judge.got(*place),
+                Said::Gap => judge.gap(),
+            }
+        }
+        let found = judge.verdict(events);
+        let found = (
+            found.lost,
+            found.doubled,
+            found.out_of_order,
+            found.gaps,
+            found.in_gaps,
+        );
+        assert_eq!(found, expected, "{said:?}");
+    }
+
+    #[test]
+    fn each_fault_is_counted_as_what_it_is() {
+        let got = |places: &[u32]| {
+            places
+                .iter()
+                .map(|place| Said::Got(*place))
+                .collect::<Vec<_>>()
+        };
+        check(&got(&[0, 1, 2]), 3, (0, 0, 0, 0, 0));
+        check(&got(&[0, 2]), 3, (1, 0, 0, 0, 0));
+        check(&got(&[0, 1]), 3, (1, 0, 0, 0, 0));
+        check(&got(&[0, 1, 1, 2]), 3, (0, 1, 0, 0, 0));
+        check(&got(&[0, 2, 1]), 3, (0, 0, 1, 0, 0));
+        let gap = [Said::Got(0), Said::Gap, Said::Got(3)];
+        check(&gap, 4, (0, 0, 0, 1, 2));
+        check(&gap, 5, (1, 0, 0, 1, 2));
+        // A gap excuses nothing that comes again.
+        check(&[Said::Got(0), Said::Gap, Said::Got(0)], 1, (0, 1, 0, 1, 0));
+        check(&[Said::Got(0), Said::Gap], 5, (0, 0, 0, 1, 0));
+    }
+}
