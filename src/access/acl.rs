@@ -173,7 +173,7 @@ impl List {
         for (index, document) in documents.into_iter().enumerate() {
             match configured::stored_form(document, index) {
                 Ok(document) => sound.push(document),
-                Err(problem) => list.problems.push(problem),
+                Err(problem) => list.problems.push(*problem),
             }
         }
         for (entry, problem) in sound.iter().map(parse) {

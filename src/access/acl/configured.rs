@@ -12,13 +12,15 @@ use crate::notation::shell;
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn stored_form(mut document: Document, index: usize) -> Result<Document, Problem> {
+pub(super) fn stored_form(mut document: Document, index: usize) -> Result<Document, Box<Problem>> {
     let id = document
         .remove("_id")
         .unwrap_or_else(|| Bson::String(format!("configured {}", index + 1)));
-    let problem = |reason: String| Problem {
-        id: id.clone(),
-        reason,
+    let problem = |reason: String| {
+        Box::new(Problem {
+            id: id.clone(),
+            reason,
+        })
     };
     match (document.remove("role"), document.contains_key("roles")) {
         (Some(_), true) => return Err(problem("both role and roles are given".to_owned())),

@@ -13,7 +13,7 @@ fn values_have_bsons_types_and_keys_keep_their_order() {
         "none": null, "nested": { "b": 1, "a": ["x", "y"] },
     };
     let read = entries(text, "users").expect("it is sound");
-    assert_eq!(read, [expected.clone()]);
+    assert_eq!(read, std::slice::from_ref(&expected));
     assert!(read[0].keys().eq(expected.keys()), "{:?}", read[0]);
     assert_eq!(entries("users: []", "users"), Ok(Vec::new()));
 }
