@@ -1,11 +1,12 @@
 //! One request on one definition: the bound pipeline.
 //!
 //! In this order: `$ifvar`, `$var`, the screen, the stages that a change stream may have, the permission's read filter
-//! put in front, its hidden fields as a veil, and `notify_when` as a filter on the outgoing event. Each step takes what
+//! put in front, its hidden fields taken away and a veil, and `notify_when` as a filter on the outgoing event. Each step takes what
 //! the former gives; the first that refuses decides.
 //!
 //! Source: `restheart-compat.md` sections 2.3 to 2.8; `design.md` sections 5 and 8.
 
+mod hiding;
 mod optional;
 mod projection;
 mod read_filter;
@@ -69,7 +70,7 @@ impl<'a> BindRequest<'a> {
 /// A pipeline with nothing left to bind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoundPipeline {
-    /// The stages; the read filter, if any, is the first.
+    /// The stages; the read filter, if any, is the first, and what takes hidden fields away the next.
     pub stages: Vec<Document>,
     /// A filter on the outgoing event: `{"fullDocument.tid": "A"}`.
     pub notify: Option<Document>,
@@ -167,6 +168,7 @@ pub fn bind(
     let mut stages = resolve(&definition.stages, &variables, &request.limits)?;
     screen::check(&stages)?;
     check_allowed(&stages)?;
+    let notify = notify(definition, request, &variables)?;
     let mut veil = Veil::default();
     let rights = request
         .permission
@@ -175,13 +177,22 @@ pub fn bind(
         if let Some(projection) = &rights.project_response {
             veil = projection::veil(projection).map_err(BindError::Projection)?;
         }
+        let sees_hidden = !veil.is_clear() && (!stages.is_empty() || notify.is_some());
+        let may_read_changes = hiding::may_read_changes(&stages, notify.as_ref());
+        let mut in_front = Vec::new();
         if let Some(filter) = &rights.read_filter {
-            stages.insert(0, front(definition, filter, request)?);
+            in_front.push(front(definition, filter, request)?);
             // The document that is judged may be a later state than the event's own: its changes are not shown.
             veil.update_description = false;
         }
+        if sees_hidden {
+            in_front.extend(hiding::stages(&veil));
+        }
+        if may_read_changes && (sees_hidden || !veil.update_description) {
+            in_front.push(doc! { "$unset": "updateDescription" });
+        }
+        stages.splice(0..0, in_front);
     }
-    let notify = notify(definition, request, &variables)?;
     Ok(BoundPipeline {
         stages,
         notify,

@@ -8,6 +8,7 @@ mod engine;
 mod faults;
 mod freshness;
 mod golden;
+mod hidden;
 mod house;
 mod independence;
 mod legacy;

@@ -282,7 +282,10 @@ mod tests {
         assert_eq!((count(&ring), ring.bytes()), (None, 0));
         let (reach, _pin) = ring.pin(&even).unwrap();
         let mut second = 11;
-        while ring.since(&reach, &even).is_some() {
+        while ring
+            .reaches_back_to(&even)
+            .is_some_and(|begins| begins <= reach)
+        {
             ring.push(event(second));
             second += 1;
         }
