@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,6 +54,8 @@ struct Shared {
     setting: Setting,
     counts: Mutex<BTreeMap<String, u64>>,
     strays: Mutex<Vec<String>>,
+    /// Events in all.
+    got: AtomicU64,
 }
 
 /// One client.
@@ -84,6 +86,7 @@ impl Clients {
             setting,
             counts: Mutex::default(),
             strays: Mutex::default(),
+            got: AtomicU64::new(0),
         });
         let leave = watch::Sender::new(0);
         let (mut members, mut tasks) = (Vec::new(), Vec::new());
@@ -155,14 +158,23 @@ impl Clients {
         until(within, all).await
     }
 
-    /// Waits until each has got the last event, or was told of a gap before it.
-    pub(crate) async fn have_all(&self, truth: &Truth, within: Duration) -> bool {
+    /// Waits until each has got the last event, or was told of a gap before it; but not longer than `patience` for the next
+    /// event of any of them.
+    pub(crate) async fn have_all(&self, truth: &Truth, patience: Duration) -> bool {
         let last = truth.count().checked_sub(1);
         let has = |member: &Arc<Member>| {
             let mark = *lock(&member.last);
             member.in_gap.load(Ordering::Acquire) || mark.and_then(|mark| truth.place(mark)) == last
         };
-        until(within, || self.members.iter().all(has)).await
+        let mut got = 0;
+        while !until(patience / 4, || self.members.iter().all(has)).await {
+            let now = self.shared.got.load(Ordering::Relaxed);
+            if now == got {
+                return false;
+            }
+            got = now;
+        }
+        true
     }
 
     /// Waits until each has got this one last.
@@ -331,6 +343,7 @@ impl Client {
         self.barren = 0;
         if let Some(mark) = (self.shared.setting.marking)(text, id) {
             lock(&self.member.testimony).push(Said::Got(mark));
+            self.shared.got.fetch_add(1, Ordering::Relaxed);
             *lock(&self.member.last) = Some(mark);
             self.member.in_gap.store(false, Ordering::Release);
         }

@@ -41,6 +41,8 @@ pub(crate) struct Verdict {
     /// Gaps that were announced, and the events in them.
     pub(crate) gaps: u64,
     pub(crate) in_gaps: u64,
+    /// Deliveries behind a gap of what an earlier session had: not to be called doubled, since nothing was resumed.
+    pub(crate) again: u64,
 }
 
 impl Verdict {
@@ -57,6 +59,7 @@ impl Verdict {
             astray: self.astray + other.astray,
             gaps: self.gaps + other.gaps,
             in_gaps: self.in_gaps + other.in_gaps,
+            again: self.again + other.again,
         }
     }
 }
@@ -65,14 +68,15 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} delivered, {} lost, {} doubled, {} out of order, {} astray; {} gaps announced, {} events in them",
+            "{} delivered, {} lost, {} doubled, {} out of order, {} astray; {} gaps announced, {} events in them, {} again behind them",
             self.delivered,
             self.lost,
             self.doubled,
             self.out_of_order,
             self.astray,
             self.gaps,
-            self.in_gaps
+            self.in_gaps,
+            self.again
         )
     }
 }
@@ -84,6 +88,8 @@ pub(crate) struct Judge {
     due: u32,
     /// Whether a gap was announced since the last event.
     in_gap: bool,
+    /// What was due when the last gap was announced, if a later session began before that.
+    behind_gap: Option<u32>,
     missing: HashSet<u32>,
     verdict: Verdict,
 }
@@ -91,6 +97,19 @@ pub(crate) struct Judge {
 impl Judge {
     pub(crate) fn got(&mut self, place: u32) {
         self.verdict.delivered += 1;
+        if place < self.due && self.in_gap {
+            // A session that begins anew begins with what is written after it, or a little before: not after what another had.
+            self.verdict.again += 1;
+            self.in_gap = false;
+            self.behind_gap = Some(self.due);
+            self.due = place + 1;
+            return;
+        }
+        if self.behind_gap.is_some_and(|due| place < due) && place == self.due {
+            self.verdict.again += 1;
+            self.due = place + 1;
+            return;
+        }
         if place < self.due {
             match self.missing.remove(&place) {
                 true => self.verdict.out_of_order += 1,
@@ -230,8 +249,15 @@ mod tests {
         let gap = [Said::Got(0), Said::Gap, Said::Got(3)];
         check(&gap, 4, (0, 0, 0, 1, 2));
         check(&gap, 5, (1, 0, 0, 1, 2));
-        // A gap excuses nothing that comes again.
-        check(&[Said::Got(0), Said::Gap, Said::Got(0)], 1, (0, 1, 0, 1, 0));
+        // Behind a gap a session begins where it begins; from there on it is as any other.
+        check(&[Said::Got(0), Said::Gap, Said::Got(0)], 1, (0, 0, 0, 1, 0));
+        let anew = [0, 1, 2].map(Said::Got);
+        let again = [Said::Gap, Said::Got(1), Said::Got(2), Said::Got(3)];
+        check(&[&anew[..], &again].concat(), 4, (0, 0, 0, 1, 0));
+        let doubled = [Said::Gap, Said::Got(1), Said::Got(1), Said::Got(2)];
+        check(&[&anew[..], &doubled].concat(), 3, (0, 1, 0, 1, 0));
+        let lost = [Said::Gap, Said::Got(1), Said::Got(3)];
+        check(&[&anew[..], &lost].concat(), 4, (1, 0, 0, 1, 0));
         check(&[Said::Got(0), Said::Gap], 5, (0, 0, 0, 1, 0));
     }
 }
