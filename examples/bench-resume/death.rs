@@ -2,7 +2,6 @@
 
 use std::{
     net::TcpListener,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, sync::watch};
 use super::support::{
     Outcome,
     figures::median,
-    stack::{COLLECTION, Ended, Sidestream, mongod_binary, open_websocket},
+    stack::{COLLECTION, Ended, Sidestream, mongod, open_websocket},
 };
 
 const DATABASE: &str = "bench_resume_death";
@@ -43,25 +42,7 @@ impl Member {
     }
 
     fn start(&mut self) -> Outcome<()> {
-        let child: Child = Command::new(mongod_binary()?)
-            .args([
-                "--replSet",
-                "rs0",
-                "--bind_ip",
-                "127.0.0.1",
-                "--nounixsocket",
-            ])
-            .args([
-                "--wiredTigerCacheSizeGB",
-                "0.25",
-                "--port",
-                &self.port.to_string(),
-            ])
-            .arg("--dbpath")
-            .arg(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?;
+        let child = mongod(self.port, self.directory.path())?.spawn()?;
         self.process = Some(Ended(child));
         Ok(())
     }

@@ -72,32 +72,28 @@ impl Drop for Ended {
     }
 }
 
+/// How a member of the replica set `rs0` is started.
+pub(crate) fn mongod(port: u16, directory: &Path) -> Outcome<Command> {
+    let mut command = Command::new(mongod_binary()?);
+    command
+        .args(["--replSet", "rs0", "--bind_ip", "127.0.0.1"])
+        .args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"])
+        .args(["--port", &port.to_string()])
+        .arg("--dbpath")
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    Ok(command)
+}
+
 async fn launch() -> Outcome<(String, Ended, TempDir)> {
-    let binary = mongod_binary()?;
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("log");
     // Of our own choice, and free a moment ago: mongod cannot tell us one of its choice.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let child = Command::new(binary)
-        .args([
-            "--replSet",
-            "rs0",
-            "--bind_ip",
-            "127.0.0.1",
-            "--nounixsocket",
-        ])
-        .args([
-            "--wiredTigerCacheSizeGB",
-            "0.25",
-            "--port",
-            &port.to_string(),
-        ])
-        .arg("--dbpath")
-        .arg(directory.path())
+    let child = mongod(port, directory.path())?
         .arg("--logpath")
         .arg(&log)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .spawn()?;
     let mut process = Ended(child);
     let member = format!("127.0.0.1:{port}");

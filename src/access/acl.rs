@@ -134,8 +134,6 @@ fn roles_of(principal: Option<&Principal>) -> &[String] {
 #[derive(Debug, Default)]
 struct List {
     by_role: HashMap<String, Vec<Arc<Entry>>>,
-    /// In the order in which they are tried.
-    entries: Vec<Arc<Entry>>,
     problems: Vec<Problem>,
     /// The documents that the entries were parsed from, where they are kept, by their address.
     parsed: HashMap<usize, (Arc<Document>, Parsed)>,
@@ -148,6 +146,7 @@ impl List {
     /// Those of a collection; `before`: as it was.
     fn stored(documents: impl IntoIterator<Item = Arc<Document>>, before: &Self) -> Self {
         let mut list = Self::default();
+        let mut entries = Vec::new();
         for document in documents {
             let address = Arc::as_ptr(&document).addr();
             // The list before holds its documents, so an address can only be that of the same one.
@@ -155,12 +154,12 @@ impl List {
                 Some((_, parsed)) => parsed.clone(),
                 None => parse(&document),
             };
-            list.entries.extend(parsed.0.clone());
+            entries.extend(parsed.0.clone());
             list.problems.extend(parsed.1.clone());
             list.parsed.insert(address, (document, parsed));
         }
-        list.entries.sort_by(|one, two| tried_before(one, two));
-        list.file();
+        entries.sort_by(|one, two| tried_before(one, two));
+        list.file(entries);
         list
     }
 
@@ -169,31 +168,28 @@ impl List {
     /// Source: compat 9.3; golden `file-acl`.
     fn configured(documents: impl IntoIterator<Item = Document>) -> Self {
         let mut list = Self::default();
-        let mut sound = Vec::new();
+        let mut entries = Vec::new();
         for (index, document) in documents.into_iter().enumerate() {
-            match configured::stored_form(document, index) {
-                Ok(document) => sound.push(document),
-                Err(problem) => list.problems.push(*problem),
-            }
-        }
-        for (entry, problem) in sound.iter().map(parse) {
-            list.entries.extend(entry);
+            let (entry, problem) = match configured::stored_form(document, index) {
+                Ok(document) => parse(&document),
+                Err(problem) => (None, Some(*problem)),
+            };
+            entries.extend(entry);
             list.problems.extend(problem);
         }
-        list.entries.reverse();
+        entries.reverse();
         let priority = |entry: &Entry| entry.priority.clone().unwrap_or(Bson::Int32(i32::MAX));
-        list.entries
-            .sort_by(|one, two| order::compare(&priority(one), &priority(two)));
-        list.file();
+        entries.sort_by(|one, two| order::compare(&priority(one), &priority(two)));
+        list.file(entries);
         list
     }
 
-    /// Puts each entry where it is looked for.
-    fn file(&mut self) {
-        for entry in &self.entries {
+    /// Puts each entry where it is looked for; they come in the order in which they are tried.
+    fn file(&mut self, entries: Vec<Arc<Entry>>) {
+        for entry in entries {
             for role in &entry.roles {
                 let of_role = self.by_role.entry(role.clone()).or_default();
-                of_role.push(Arc::clone(entry));
+                of_role.push(Arc::clone(&entry));
             }
         }
     }

@@ -9,6 +9,7 @@
 mod basic;
 mod configured;
 mod cookie;
+mod digest;
 mod forward;
 mod guard;
 mod jwt;

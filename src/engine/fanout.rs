@@ -396,5 +396,21 @@ impl<'a> Renderer<'a> {
     }
 }
 
+/// What goes out of one event by a plan, rendered, if anything does. One on which the pipeline fails is skipped; `logged` are
+/// the kinds of errors that were.
+pub(super) fn shown(
+    plan: &Plan,
+    event: &Event,
+    budget: &Arc<Budget>,
+    text: &mut String,
+    logged: &mut Vec<i32>,
+) -> Option<Shown> {
+    let outcome = outcome(plan, &event.raw).unwrap_or_else(|failure| {
+        skipped(plan, event, &failure, logged);
+        None
+    });
+    outcome.map(|outcome| Renderer::new(event, text).show(&plan.wanted, &outcome, budget))
+}
+
 /// What a buffer may keep for the next event: more than all but a few events need.
 const TEXT_BYTES_KEPT: usize = 1 << 20;

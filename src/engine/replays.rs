@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::delivery::Budget;
-use crate::engine::fanout::{Renderer, Shown, outcome, skipped};
+use crate::engine::fanout::{Shown, shown};
 use crate::engine::plan::{Plan, PlanKey};
 use crate::mongo::{Event, ResumeToken};
 
@@ -25,7 +26,16 @@ pub(super) struct Replays {
 }
 
 impl Replays {
-    /// What goes out of an event by this plan, if anything does.
+    /// Turns to a plan; what is remembered of another one is forgotten.
+    pub(super) fn of(&mut self, plan: &Plan) -> &mut Self {
+        if self.plan.as_ref() != Some(&plan.key) {
+            self.forget();
+            self.plan = Some(plan.key.clone());
+        }
+        self
+    }
+
+    /// What goes out of an event by the plan turned to, if anything does.
     pub(super) fn show(
         &mut self,
         plan: &Plan,
@@ -33,19 +43,10 @@ impl Replays {
         budget: &Arc<Budget>,
         text: &mut String,
     ) -> Option<Shown> {
-        if self.plan.as_ref() != Some(&plan.key) {
-            self.forget();
-            self.plan = Some(plan.key.clone());
-        }
         if let Some(shown) = self.shown.get(&event.token) {
             return shown.clone();
         }
-        let outcome = outcome(plan, &event.raw).unwrap_or_else(|failure| {
-            skipped(plan, event, &failure, &mut self.logged);
-            None
-        });
-        let shown =
-            outcome.map(|outcome| Renderer::new(event, text).show(&plan.wanted, &outcome, budget));
+        let shown = shown(plan, event, budget, text, &mut self.logged);
         let frame = match &shown {
             Some(Shown::Frame(frame)) => frame.len(),
             Some(Shown::Not | Shown::TooLong) | None => 0,
@@ -77,4 +78,4 @@ const BYTES_MAX: usize = 4 << 20;
 const ENTRY_BYTES: usize = 256;
 
 /// Clients that come back together do so within some seconds.
-const KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(2);
+const KEPT_FOR: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use bytes::Bytes;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::delivery::{self, Budget, Ending, Outbox, Outlet, Run};
 use crate::engine::{Framing, From, GroupLimits, Hub, Plan, Refused, Subscription, Wanted};
@@ -19,6 +20,19 @@ mod reshaping;
 mod schedule;
 
 const OUTBOX_BYTES: usize = 1 << 20;
+
+/// Runs a test under the paused clock with counters of its own, and hands it what reads them.
+fn counting<F: Future<Output = ()>>(test: impl FnOnce(PrometheusHandle) -> F) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    // The recorder is this thread's, and so is all that the runtime does.
+    metrics::with_local_recorder(&recorder, || runtime.block_on(test(handle)));
+}
 
 fn namespace() -> Namespace {
     Namespace::new("d", "c")

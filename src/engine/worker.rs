@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::delivery::{Ending, Outbox};
 use crate::engine::catch_up::fits;
-use crate::engine::fanout::{Group, Manner, Member, Renderer, outcome, skipped};
+use crate::engine::fanout::{Group, Manner, Member, Renderer, Shown, shown};
 use crate::engine::hub::{Handle, Workers, lock};
 use crate::engine::index::Index;
 use crate::engine::plan::PlanKey;
@@ -216,15 +216,10 @@ impl Worker {
                 let _: Result<(), bool> = done.send(events.is_some());
                 let Some(events) = events else { return };
                 let through = events.last().map_or(after, |event| event.token.clone());
-                let budget = outbox.budget();
+                let replays = self.replays.of(&plan);
                 for event in &events {
-                    let shown = self.replays.show(&plan, event, budget, &mut self.text);
-                    if let Some(shown) = shown {
-                        shown.give(&outbox);
-                    }
-                    if event.operation.ends_collection() {
-                        outbox.end(Ending::CollectionGone);
-                    }
+                    let shown = replays.show(&plan, event, outbox.budget(), &mut self.text);
+                    give(shown.as_ref(), event, &outbox);
                 }
                 Member::resumed(outbox, through)
             }
@@ -323,19 +318,19 @@ pub(super) fn replay<'o>(
     let Some(budget) = outboxes.peek().map(|first| Arc::clone(first.budget())) else {
         return;
     };
-    let outcome = outcome(plan, &event.raw).unwrap_or_else(|failure| {
-        skipped(plan, event, &failure, logged);
-        None
-    });
-    let shown =
-        outcome.map(|outcome| Renderer::new(event, text).show(&plan.wanted, &outcome, &budget));
+    let shown = shown(plan, event, &budget, text, logged);
     for outbox in outboxes {
-        if let Some(shown) = &shown {
-            shown.give(outbox);
-        }
-        if event.operation.ends_collection() {
-            outbox.end(Ending::CollectionGone);
-        }
+        give(shown.as_ref(), event, outbox);
+    }
+}
+
+/// Gives a session what an event of the past came to, and ends it where the collection is gone.
+fn give(shown: Option<&Shown>, event: &Event, outbox: &Outbox) {
+    if let Some(shown) = shown {
+        shown.give(outbox);
+    }
+    if event.operation.ends_collection() {
+        outbox.end(Ending::CollectionGone);
     }
 }
 

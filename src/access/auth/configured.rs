@@ -5,18 +5,20 @@
 use std::collections::HashMap;
 
 use bson::{Bson, Document};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::Authenticated;
 use super::basic::BasicCredentials;
+use super::digest::Digester;
 use crate::access::acl::Problem;
 use crate::access::principal::{Mechanism, Principal};
 
 /// The users of a file, by name. Of two with one name the later counts.
-#[derive(Default)]
-pub(super) struct ConfiguredUsers(HashMap<String, ConfiguredUser>);
+pub(super) struct ConfiguredUsers {
+    by_name: HashMap<String, ConfiguredUser>,
+    digester: Digester,
+}
 
 struct ConfiguredUser {
     /// In clear, as it stands in the file; none lets nobody in.
@@ -40,15 +42,21 @@ impl ConfiguredUsers {
                 }),
             }
         }
-        (Self(users), problems)
+        let users = Self {
+            by_name: users,
+            digester: Digester::new(),
+        };
+        (users, problems)
     }
 
     /// Compares the credentials. An unknown user costs what a wrong password costs.
     pub(super) fn authenticate(&self, credentials: &BasicCredentials) -> Option<Authenticated> {
-        let user = self.0.get(&credentials.name);
+        let user = self.by_name.get(&credentials.name);
         let password = user.and_then(|user| user.password.as_ref());
-        let wanted = Sha256::digest(password.map_or("", |password| password.as_str()));
-        let given = Sha256::digest(credentials.password.as_str());
+        // Digests hide the lengths.
+        let digest = |password: &str| self.digester.of([password.as_bytes()]);
+        let wanted = digest(password.map_or("", |password| password.as_str()));
+        let given = digest(&credentials.password);
         let is_right = bool::from(wanted.ct_eq(&given)) & password.is_some();
         let user = user.filter(|_| is_right)?;
         Some(Authenticated {

@@ -11,15 +11,13 @@ use std::time::{Duration, SystemTime};
 use bson::{Bson, Document};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use lru::LruCache;
-use sha2::Sha256;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use zeroize::Zeroizing;
 
-use super::users::Unavailable;
+use super::digest::{Digest, Digester};
+use super::users::{Unavailable, lookup};
 use crate::access::principal::{Mechanism, Principal};
 use crate::access::request::RequestHead;
 
@@ -58,9 +56,8 @@ pub struct ForwardSettings {
 pub(super) struct ForwardAuth {
     settings: ForwardSettings,
     identity: Arc<dyn Identity>,
-    /// Dies with the process, so that a digest is worth nothing outside it.
-    key: Zeroizing<[u8; 32]>,
-    remembered: Mutex<LruCache<[u8; 32], Remembered>>,
+    digester: Digester,
+    remembered: Mutex<LruCache<Digest, Remembered>>,
     turns: Semaphore,
 }
 
@@ -77,7 +74,7 @@ impl ForwardAuth {
             turns: Semaphore::new(settings.concurrent.max(1)),
             settings,
             identity,
-            key: Zeroizing::new(rand::random()),
+            digester: Digester::new(),
             remembered: Mutex::new(LruCache::new(REMEMBERED_MAX)),
         }
     }
@@ -135,17 +132,11 @@ impl ForwardAuth {
         shown
     }
 
-    /// Lengths are part of it, so that no two sets of headers look alike.
-    fn digest(&self, shown: &HeaderMap) -> [u8; 32] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&*self.key).expect("any length of key is taken");
-        for (name, value) in shown {
-            for part in [name.as_str().as_bytes(), value.as_bytes()] {
-                mac.update(&(part.len() as u64).to_le_bytes());
-                mac.update(part);
-            }
-        }
-        mac.finalize().into_bytes().into()
+    fn digest(&self, shown: &HeaderMap) -> Digest {
+        let parts = shown
+            .iter()
+            .flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+        self.digester.of(parts)
     }
 
     /// What the API said lately; the outer none: nothing.
@@ -153,7 +144,7 @@ impl ForwardAuth {
         clippy::option_option,
         reason = "no answer, and an answer that says nobody"
     )]
-    fn recall(&self, digest: &[u8; 32]) -> Option<Option<Principal>> {
+    fn recall(&self, digest: &Digest) -> Option<Option<Principal>> {
         let mut remembered = self.lock();
         let found = remembered.get(digest)?;
         if found.until <= Instant::now() {
@@ -168,7 +159,7 @@ impl ForwardAuth {
         Some(principal)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<[u8; 32], Remembered>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Digest, Remembered>> {
         self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -179,13 +170,14 @@ impl ForwardAuth {
     }
 
     fn read(&self, headers: &HeaderMap, body: &[u8]) -> Result<Principal, Unavailable> {
+        let json: Document = serde_json::from_slice(body).unwrap_or_default();
+        let at = |path: &str| lookup(&json, path.split('.'));
         let of_header = |name: &Option<HeaderName>| {
             let value = headers.get(name.as_ref()?)?;
             value.to_str().ok().map(str::to_owned)
         };
-        let json: Document = serde_json::from_slice(body).unwrap_or_default();
         let name = of_header(&self.settings.name_header)
-            .or_else(|| find(&json, &self.settings.name_property).and_then(text));
+            .or_else(|| at(&self.settings.name_property).and_then(text));
         let name = name.filter(|name| !name.is_empty()).ok_or_else(|| {
             Unavailable("the API's answer does not say the user's name".to_owned())
         })?;
@@ -197,7 +189,7 @@ impl ForwardAuth {
                     .map(str::to_owned)
                     .collect()
             }
-            None => match find(&json, &self.settings.roles_property) {
+            None => match at(&self.settings.roles_property) {
                 Some(Bson::Array(roles)) => roles.iter().filter_map(text).collect(),
                 Some(_) | None => Vec::new(),
             },
@@ -214,18 +206,6 @@ impl ForwardAuth {
             expires_at: self.end_of_session(),
             signed_by: None,
         })
-    }
-}
-
-fn find<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
-    let (first, rest) = match path.split_once('.') {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (path, None),
-    };
-    let value = document.get(first)?;
-    match rest {
-        Some(rest) => find(value.as_document()?, rest),
-        None => Some(value),
     }
 }
 

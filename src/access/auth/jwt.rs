@@ -99,29 +99,6 @@ pub enum JwtAlgorithm {
     EdDsa,
 }
 
-impl std::str::FromStr for JwtAlgorithm {
-    type Err = JwtError;
-
-    /// Reads `HS256` or `HMAC256` and the like.
-    fn from_str(name: &str) -> Result<Self, JwtError> {
-        Ok(match name {
-            "HS256" | "HMAC256" => Self::Hs256,
-            "HS384" | "HMAC384" => Self::Hs384,
-            "HS512" | "HMAC512" => Self::Hs512,
-            "RS256" | "RSA256" => Self::Rs256,
-            "RS384" | "RSA384" => Self::Rs384,
-            "RS512" | "RSA512" => Self::Rs512,
-            "PS256" => Self::Ps256,
-            "PS384" => Self::Ps384,
-            "PS512" => Self::Ps512,
-            "ES256" => Self::Es256,
-            "ES384" => Self::Es384,
-            "EdDSA" => Self::EdDsa,
-            _ => return Err(JwtError(format!("unknown algorithm {name}"))),
-        })
-    }
-}
-
 impl JwtAlgorithm {
     fn name_and_kind(self) -> (&'static str, Algorithm) {
         match self {

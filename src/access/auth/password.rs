@@ -12,15 +12,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hmac::{Hmac, Mac};
 use lru::LruCache;
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::digest::{Digest, Digester};
 use super::users::{PasswordKind, Unavailable};
 
 /// How much work logins may be.
@@ -60,8 +59,7 @@ pub(super) struct Login<'a> {
 }
 
 pub(super) struct Passwords {
-    /// Dies with the process, so that a digest is worth nothing outside it.
-    key: Zeroizing<[u8; 32]>,
+    digester: Digester,
     remembered: Mutex<LruCache<Digest, Instant>>,
     remembered_for: Duration,
     /// What is being computed, with where its result will be told.
@@ -73,14 +71,12 @@ pub(super) struct Passwords {
     cost: AtomicU32,
 }
 
-type Digest = [u8; 32];
-
 impl Passwords {
     pub(super) fn new(settings: &PasswordSettings) -> Self {
         let remembered_max =
             NonZeroUsize::new(settings.remembered_max).unwrap_or(NonZeroUsize::MIN);
         Self {
-            key: Zeroizing::new(rand::random()),
+            digester: Digester::new(),
             remembered: Mutex::new(LruCache::new(remembered_max)),
             remembered_for: settings.remembered_for,
             flights: Mutex::default(),
@@ -212,13 +208,7 @@ impl Passwords {
     }
 
     fn digest(&self, parts: &[&str]) -> Digest {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.as_slice())
-            .expect("invariant: HMAC takes a key of any length");
-        for part in parts {
-            mac.update(&(part.len() as u64).to_le_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
+        self.digester.of(parts.iter().map(|part| part.as_bytes()))
     }
 
     fn remembers(&self, digest: &Digest) -> bool {

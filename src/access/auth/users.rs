@@ -121,8 +121,7 @@ impl UserRealm {
 
     /// The name in the record: a string, else nobody can log in by it.
     fn name_of<'a>(&self, record: &'a Document) -> Option<&'a str> {
-        let segments = self.settings.name_property.split('.').map(str::to_owned);
-        lookup(record, segments)?.as_str()
+        lookup(record, self.settings.name_property.split('.'))?.as_str()
     }
 
     /// The roles: missing or null is none, what is no array fails the login, elements that are no strings are skipped.
@@ -167,11 +166,15 @@ fn path_segments(path: &str) -> impl Iterator<Item = String> {
     segments.into_iter()
 }
 
-fn lookup(record: &Document, segments: impl Iterator<Item = String>) -> Option<&Bson> {
+/// The value that a path leads to, through documents only.
+pub(super) fn lookup(
+    record: &Document,
+    segments: impl Iterator<Item = impl AsRef<str>>,
+) -> Option<&Bson> {
     let mut found = None;
     let mut current = Some(record);
     for segment in segments {
-        found = Some(current?.get(&segment)?);
+        found = Some(current?.get(segment.as_ref())?);
         current = found.and_then(Bson::as_document);
     }
     found

@@ -84,10 +84,9 @@ pub(super) enum Test {
 }
 
 impl Test {
-    /// Whether the request's headers may have a say.
-    pub(super) fn may_read_headers(&self) -> bool {
-        let any = |texts: &[Text]| texts.iter().any(Text::may_read_headers);
-        match self {
+    /// All texts that it compares or looks in.
+    fn texts(&self) -> impl Iterator<Item = &Text> {
+        let (one, more): (Option<&Text>, &[Text]) = match self {
             Self::Path(texts)
             | Self::PathPrefix(texts)
             | Self::PathSuffix(texts)
@@ -95,18 +94,24 @@ impl Test {
             | Self::Method(texts)
             | Self::ParametersContain(texts)
             | Self::ParametersWhitelist(texts)
-            | Self::ParametersBlacklist(texts) => any(texts),
+            | Self::ParametersBlacklist(texts) => (None, texts),
             Self::PathTemplate { of, .. } | Self::Regex { of, .. } | Self::Exists(of) => {
-                of.may_read_headers()
+                (Some(of), &[])
             }
-            Self::Contains { value, search } => value.may_read_headers() || any(search),
-            Self::In { value, array } => value.may_read_headers() || any(array),
+            Self::Contains { value, search } => (Some(value), search),
+            Self::In { value, array } => (Some(value), array),
             Self::Secure
             | Self::Idempotent
             | Self::AuthRequired
             | Self::ParametersSize(_)
-            | Self::Constant(_) => false,
-        }
+            | Self::Constant(_) => (None, &[]),
+        };
+        one.into_iter().chain(more)
+    }
+
+    /// Whether the request's headers may have a say.
+    pub(super) fn may_read_headers(&self) -> bool {
+        self.texts().any(Text::may_read_headers)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::notation::mounts::{Mount, Mounts};
 const ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);
 
-fn request(raw_path: &str, query_string: &str) -> RequestHead {
+pub(super) fn request(raw_path: &str, query_string: &str) -> RequestHead {
     RequestHead {
         method: Method::GET,
         path: RequestHead::decode_path(raw_path),

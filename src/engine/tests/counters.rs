@@ -1,7 +1,5 @@
 //! Cost follows deliveries: what one event costs among a hundred thousand groups, read from the counters that operators see.
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-
 use super::*;
 
 const GROUPS: i32 = 100_000;
@@ -76,18 +74,10 @@ fn insert(second: u32, document: Document) -> Arc<Event> {
 
 #[test]
 fn an_event_costs_what_it_delivers_among_a_hundred_thousand_groups() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    // The recorder is this thread's, and so is all that the runtime does.
-    metrics::with_local_recorder(&recorder, || runtime.block_on(deliver_and_count(&handle)));
+    counting(deliver_and_count);
 }
 
-async fn deliver_and_count(handle: &PrometheusHandle) {
+async fn deliver_and_count(handle: PrometheusHandle) {
     let tasks = Tasks::new();
     let hub = Hub::new(tasks.clone());
     let mut sessions = Vec::new();
@@ -102,10 +92,10 @@ async fn deliver_and_count(handle: &PrometheusHandle) {
         doc! { "name": "name", "tag": -1, "price": -1, "owner": 3, "room": 70_002, "level": -1 };
     for (place, (document, matches, outputs)) in [(all, 5, 2), (none, 0, 1)].into_iter().enumerate()
     {
-        let before = ["candidates", "renderings"].map(|what| counted(handle, what));
+        let before = ["candidates", "renderings"].map(|what| counted(&handle, what));
         hub.deliver(vec![insert(1 + place as u32, document)]).await;
         settled(&hub).await;
-        let after = ["candidates", "renderings"].map(|what| counted(handle, what));
+        let after = ["candidates", "renderings"].map(|what| counted(&handle, what));
         let frames: usize = sessions
             .iter_mut()
             .map(|session| session.runs().len())

@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use metrics_exporter_prometheus::PrometheusBuilder;
-
 use super::*;
 
 fn wanted(stages: Vec<Document>) -> Wanted {
@@ -63,33 +61,24 @@ async fn a_reshaped_frame_is_shared_within_its_group_and_never_beyond() {
 
 #[test]
 fn an_event_on_which_a_pipeline_fails_is_counted_and_hurts_no_other_group() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async {
-            let hub = Hub::new(Tasks::new());
-            // Every third event divides by nothing.
-            let share = doc! { "fullDocument.share": { "$divide": [1, "$fullDocument.third"] } };
-            let dividing = reshaped(vec![doc! { "$addFields": share }]);
-            let mut failing = join(&hub, dividing, 0).await;
-            let mut whole = join(&hub, plan(None), 0).await;
-            hub.deliver((1..=9).map(event).collect()).await;
-            settled(&hub).await;
-            assert_eq!(failing.seconds(), [1, 2, 4, 5, 7, 8]);
-            assert_eq!(failing.outlet.ended(), None, "the stream goes on");
-            assert_eq!(whole.seconds(), (1..=9).collect::<Vec<_>>());
-        });
+    counting(async |handle| {
+        let hub = Hub::new(Tasks::new());
+        // Every third event divides by nothing.
+        let share = doc! { "fullDocument.share": { "$divide": [1, "$fullDocument.third"] } };
+        let dividing = reshaped(vec![doc! { "$addFields": share }]);
+        let mut failing = join(&hub, dividing, 0).await;
+        let mut whole = join(&hub, plan(None), 0).await;
+        hub.deliver((1..=9).map(event).collect()).await;
+        settled(&hub).await;
+        assert_eq!(failing.seconds(), [1, 2, 4, 5, 7, 8]);
+        assert_eq!(failing.outlet.ended(), None, "the stream goes on");
+        assert_eq!(whole.seconds(), (1..=9).collect::<Vec<_>>());
+        let text = handle.render();
+        assert!(
+            text.contains("sidestream_events_skipped_total 3\n"),
+            "{text}"
+        );
     });
-    let text = handle.render();
-    assert!(
-        text.contains("sidestream_events_skipped_total 3\n"),
-        "{text}"
-    );
 }
 
 /// Polls once: whoever compiles on the spot is ready then.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use mongodb::Client;
+use mongodb::action::Watch;
 use mongodb::change_stream::ChangeStream;
 use mongodb::options::{FullDocumentType, ReadPreference, SelectionCriteria};
+use mongodb::{Client, Database};
 use tokio::time::Instant;
 
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
@@ -122,6 +123,28 @@ pub async fn open_showing(
     open_wanted(client, scope, wanted, start, &[], reading).await
 }
 
+/// What is watched: the two have one type of action, which borrows them.
+enum Target<'a> {
+    Database(Database),
+    Deployment(&'a Client),
+}
+
+impl<'a> Target<'a> {
+    fn of(client: &'a Client, scope: &Scope) -> Self {
+        match scope {
+            Scope::Database(name) => Self::Database(client.database(name)),
+            Scope::Deployment => Self::Deployment(client),
+        }
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        match self {
+            Self::Database(database) => database.watch(),
+            Self::Deployment(client) => client.watch(),
+        }
+    }
+}
+
 async fn open_wanted(
     client: &Client,
     scope: &Scope,
@@ -132,16 +155,9 @@ async fn open_wanted(
 ) -> Result<Opened, MongoError> {
     let selection = doc! { "$match": { "$or": wanted } };
     let pipeline = std::iter::once(selection).chain(stages.iter().cloned());
-    // The two targets have one type of action but different lifetimes of what they borrow.
-    let database;
-    let watch = match scope {
-        Scope::Database(name) => {
-            database = client.database(name);
-            database.watch()
-        }
-        Scope::Deployment => client.watch(),
-    };
-    let watch = watch
+    let target = Target::of(client, scope);
+    let watch = target
+        .watch()
         .pipeline(pipeline)
         .full_document(FullDocumentType::UpdateLookup)
         .max_await_time(reading.await_max);
@@ -239,17 +255,11 @@ pub async fn has_happened(
     token: &ResumeToken,
 ) -> Result<bool, MongoError> {
     let it = doc! { "$match": { "_id._data": token.as_str() } };
-    let database;
-    let watch = match scope {
-        Scope::Database(name) => {
-            database = client.database(name);
-            database.watch()
-        }
-        Scope::Deployment => client.watch(),
-    };
+    let target = Target::of(client, scope);
     // The primary has all that any member has told us.
     let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
-    let watch = watch
+    let watch = target
+        .watch()
         .pipeline([it, doc! { "$project": { "_id": 1 } }])
         .start_at_operation_time(token.time())
         .selection_criteria(primary)

@@ -85,6 +85,17 @@ fn filtered(filter: &Document) -> Permission {
     }
 }
 
+fn projected(projection: Document) -> Permission {
+    let mongo = MongoPermissions {
+        project_response: Some(projection),
+        ..MongoPermissions::default()
+    };
+    Permission {
+        id: Bson::Null,
+        mongo,
+    }
+}
+
 fn permitted(permission: &Permission) -> Caller<'_> {
     Caller {
         permission: Some(permission),
@@ -405,14 +416,7 @@ fn root_and_restheart_are_not_filtered() {
 
 #[track_caller]
 fn check_veil(projection: Document, hidden: &[&str], shown: Option<&[&str]>) {
-    let mongo = MongoPermissions {
-        project_response: Some(projection),
-        ..MongoPermissions::default()
-    };
-    let permission = Permission {
-        id: Bson::Null,
-        mongo,
-    };
+    let permission = projected(projection);
     let caller = permitted(&permission);
     let veil = bind_with(bson!({ "uri": "s", "stages": [] }), &[], caller)
         .expect("a pipeline")
@@ -450,14 +454,7 @@ fn a_projection_that_is_not_understood_refuses() {
         doc! { "$expr": 1 },
         doc! { "a": {} },
     ] {
-        let mongo = MongoPermissions {
-            project_response: Some(projection),
-            ..MongoPermissions::default()
-        };
-        let permission = Permission {
-            id: Bson::Null,
-            mongo,
-        };
+        let permission = projected(projection);
         let caller = permitted(&permission);
         let bound = bind_with(bson!({ "uri": "s", "stages": [] }), &[], caller);
         assert!(matches!(bound, Err(BindError::Projection(_))), "{bound:?}");

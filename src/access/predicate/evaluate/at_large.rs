@@ -74,25 +74,25 @@ impl Evaluation<'_> {
 impl Test {
     /// Whether method and target alone decide.
     fn rests_on_target(&self) -> bool {
-        let all = |texts: &[Text]| texts.iter().all(Text::rests_on_target);
         match self {
-            Self::Path(texts)
-            | Self::PathPrefix(texts)
-            | Self::PathSuffix(texts)
-            | Self::Equals(texts)
-            | Self::Method(texts) => all(texts),
-            Self::PathTemplate { of, .. } | Self::Regex { of, .. } | Self::Exists(of) => {
-                of.rests_on_target()
-            }
-            Self::Contains { value, search } => value.rests_on_target() && all(search),
-            Self::In { value, array } => value.rests_on_target() && all(array),
-            Self::Idempotent | Self::Constant(_) => true,
             Self::Secure
             | Self::AuthRequired
             | Self::ParametersContain(_)
             | Self::ParametersSize(_)
             | Self::ParametersWhitelist(_)
             | Self::ParametersBlacklist(_) => false,
+            Self::Path(_)
+            | Self::PathPrefix(_)
+            | Self::PathSuffix(_)
+            | Self::PathTemplate { .. }
+            | Self::Regex { .. }
+            | Self::Equals(_)
+            | Self::Contains { .. }
+            | Self::Exists(_)
+            | Self::Method(_)
+            | Self::In { .. }
+            | Self::Idempotent
+            | Self::Constant(_) => self.texts().all(Text::rests_on_target),
         }
     }
 }

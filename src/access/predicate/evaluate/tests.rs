@@ -1,31 +1,22 @@
 //! What is known of a predicate at large is true for everybody.
 
 use bson::doc;
-use http::{HeaderMap, HeaderValue, Method};
+use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::AtLarge;
+use crate::access::predicate::tests::request;
 use crate::access::predicate::{Circumstances, Predicate};
 use crate::access::principal::{Mechanism, Principal};
 use crate::access::request::RequestHead;
 use crate::notation::mounts::Mounts;
 
 fn head(path: &str, query: &str, header: Option<&'static str>) -> RequestHead {
-    let mut headers = HeaderMap::new();
+    let mut head = request(path, query);
     if let Some(header) = header {
-        headers.insert("x-a", HeaderValue::from_static(header));
+        head.headers.insert("x-a", HeaderValue::from_static(header));
     }
-    RequestHead {
-        method: Method::GET,
-        path: RequestHead::decode_path(path),
-        raw_path: path.to_owned(),
-        query: RequestHead::decode_query(query),
-        query_string: query.to_owned(),
-        headers,
-        peer: ([127, 0, 0, 1], 1).into(),
-        local: ([127, 0, 0, 1], 2).into(),
-        scheme: "http",
-    }
+    head
 }
 
 fn user(team: bson::Bson) -> Principal {

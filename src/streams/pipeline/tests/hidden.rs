@@ -5,14 +5,7 @@ use super::*;
 /// The stages of a definition for a caller to whom this is projected.
 #[track_caller]
 fn check_hidden(projection: Document, definition: Bson, expected: Vec<Document>) {
-    let mongo = MongoPermissions {
-        project_response: Some(projection),
-        ..MongoPermissions::default()
-    };
-    let permission = Permission {
-        id: Bson::Null,
-        mongo,
-    };
+    let permission = projected(projection);
     let bound = bind_with(definition, &[], permitted(&permission)).expect("a pipeline");
     assert_eq!(bound.stages, expected);
     assert!(!bound.veil.is_clear(), "and a veil over what goes out");
@@ -55,14 +48,7 @@ fn hidden_fields_are_gone_before_any_stage_can_copy_or_ask_for_them() {
             vec![gone(&secret), changes, reading],
         );
     }
-    let mongo = MongoPermissions {
-        project_response: Some(doc! { "a": 1 }),
-        ..MongoPermissions::default()
-    };
-    let permission = Permission {
-        id: Bson::Null,
-        mongo,
-    };
+    let permission = projected(doc! { "a": 1 });
     let definition = bson!({ "uri": "s", "stages": [{ "$match": { "x": 1 } }] });
     let bound = bind_with(definition, &[], permitted(&permission)).expect("a pipeline");
     let shown = bound.stages[0]
