@@ -17,11 +17,17 @@ struct Pair {
     session: JoinHandle<Closed>,
 }
 
+const SEGMENT_BYTES: u32 = 536;
+
 /// A session on a real socket; the kernel keeps about as much as it is told to.
 async fn begin(buffer_bytes: u32, outbox_bytes: usize) -> Pair {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let client = tokio::net::TcpSocket::new_v4().unwrap();
     client.set_recv_buffer_size(buffer_bytes).unwrap();
+    // Segments as large as half of a small window would wait for the kernel's persist timer, 200 ms each.
+    socket2::SockRef::from(&client)
+        .set_tcp_mss(SEGMENT_BYTES)
+        .unwrap();
     let connecting = client.connect(listener.local_addr().unwrap());
     let (client, accepted) = tokio::join!(connecting, listener.accept());
     let (client, (server, _)) = (client.unwrap(), accepted.unwrap());
