@@ -8,11 +8,15 @@
 //! [`Forwarder::forward`] and then by the body of the answer. So a request costs no hand-over between tasks, and a
 //! client that goes away takes its upstream request with it, because dropping the future drops the connection.
 
+mod answer;
 mod body;
 mod fetch;
+mod fields;
 mod forward;
 mod head;
+mod hop;
 mod pool;
+mod swap;
 mod timer;
 mod tunnel;
 

@@ -8,9 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{head::Link, pool::UpstreamBody};
+use super::{answer::ClientHead, head::Link, pool::UpstreamBody, swap::mark};
 
 /// What breaks a body off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -22,6 +23,8 @@ pub struct ProxyBody {
     kind: Kind,
     /// Dropped with the body, which tells the connection that its answer is complete.
     _answering: Option<Answering>,
+    /// The head of the answer, where that is the upstream's and not hyper's to write.
+    head: Option<ClientHead>,
 }
 
 enum Kind {
@@ -58,18 +61,32 @@ impl ProxyBody {
         Self::of(Kind::Upstream(body))
     }
 
-    /// Returns this body, which now tells `link` when it has been written (or given up).
-    pub fn answering(self, link: &Arc<Link>) -> Self {
+    /// Returns this body with the head that goes before it.
+    pub(crate) fn with_head(self, head: ClientHead) -> Self {
         Self {
-            kind: self.kind,
-            _answering: Some(Answering(Arc::clone(link))),
+            head: Some(head),
+            ..self
         }
+    }
+
+    /// Makes an answer ready for hyper: `link` knows its head, where hyper has none to write, and is told when the body
+    /// has been written (or given up).
+    pub fn answer_on(response: &mut Response<Self>, link: &Arc<Link>) {
+        let body = response.body_mut();
+        body._answering = Some(Answering(Arc::clone(link)));
+        let head = body.head.take();
+        if head.is_some() {
+            let (name, value) = &mark().field;
+            response.headers_mut().insert(name, value.clone());
+        }
+        link.put_answer(head);
     }
 
     fn of(kind: Kind) -> Self {
         Self {
             kind,
             _answering: None,
+            head: None,
         }
     }
 }

@@ -8,17 +8,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
-    response,
-};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::{Body, Incoming};
 use metrics::Counter;
 
 use self::headers::{Intent, Manner};
 use super::{
-    ClientInfo, ProxyBody, ProxyError, ProxySettings, Tunnel,
+    ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Tunnel,
+    answer::{AnswerHead, ClientHead},
     pool::{ExchangeError, Pool, RequestBody, Upload, Upstream, UpstreamBody},
+    swap,
     tunnel::{self, Opened},
 };
 
@@ -61,15 +60,23 @@ impl Forwarder {
     /// Dropping it drops the request to the upstream with its connection; so does dropping the answer's body.
     pub async fn forward(&self, request: Request<Incoming>, client: &ClientInfo) -> Forwarded {
         let (parts, body) = request.into_parts();
+        let written;
+        let head = match parts.extensions.get::<RawHead>() {
+            Some(head) => head,
+            None => {
+                written = RawHead::written(&parts);
+                &written
+            }
+        };
         let intent = if body.is_end_stream() {
-            headers::intent(&parts.method, &parts.headers)
+            headers::intent(&parts.method, head)
         } else {
             // The upstream would have to read the body before it switches: an ordinary request then, as RFC 9110 allows.
             Intent::Exchange
         };
         let outcome = match intent {
-            Intent::Exchange => self.exchange(parts, body, client).await,
-            Intent::Switch => self.switch(parts, client).await,
+            Intent::Exchange => self.exchange(&parts, head, body, client).await,
+            Intent::Switch => self.switch(&parts, head, client).await,
         };
         let forwarded = outcome.unwrap_or_else(|error| {
             report(&error);
@@ -99,19 +106,17 @@ impl Forwarder {
 
     async fn exchange(
         &self,
-        parts: request::Parts,
+        parts: &request::Parts,
+        head: &RawHead,
         body: Incoming,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let waits = self.manner.forward_expect && headers::expects_continue(&parts.headers);
+        let waits = self.manner.forward_expect && headers::expects_continue(head);
         let body = RequestBody::new(body, waits);
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
-        let side = ClientSide {
-            stays: headers::stays(parts.version, &parts.headers),
-            upload: body.upload(),
-        };
-        let outgoing = self.outgoing(&parts, Intent::Exchange, client);
-        let mut next = outgoing.request(&parts.headers, body);
+        let side = ClientSide::new(parts, head, body.upload());
+        let outgoing = self.outgoing(parts, head, Intent::Exchange, client);
+        let mut next = outgoing.request(head, body);
         let mut kept = self.pool.kept();
         // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
         while let Some(upstream) = kept {
@@ -122,7 +127,7 @@ impl Forwarder {
                     tracing::debug!(
                         "a kept upstream connection had died, trying once on a fresh one"
                     );
-                    next = outgoing.request(&parts.headers, RequestBody::Empty);
+                    next = outgoing.request(head, RequestBody::Empty);
                     break;
                 }
                 Err(error) => return Err(proxy_error(error)),
@@ -143,43 +148,59 @@ impl Forwarder {
         side: &ClientSide,
     ) -> Result<Forwarded, ExchangeError> {
         let within = self.pool.settings().response_timeout;
-        let response = upstream
-            .exchange(head.clone(), request, side.upload.as_deref(), within)
+        let interim = |head: AnswerHead| {
+            if let Some(link) = &side.interim {
+                link.put_interim(&head.interim());
+            }
+        };
+        let (head, answer) = upstream
+            .exchange(
+                head.clone(),
+                request,
+                side.upload.as_deref(),
+                within,
+                interim,
+            )
             .await?;
-        let (parts, incoming) = response.into_parts();
-        let (parts, advised) = answer_head(parts, side.stays());
-        let body = UpstreamBody::new(incoming, upstream, &self.pool, advised);
-        Ok(Forwarded::Response(Response::from_parts(
-            parts,
-            ProxyBody::upstream(body),
-        )))
+        let advised = head.keep_alive_timeout();
+        let answer = answer.map(|incoming| {
+            ProxyBody::upstream(UpstreamBody::new(incoming, upstream, &self.pool, advised))
+        });
+        Ok(Forwarded::Response(side.answer(head, answer)))
     }
 
     async fn switch(
         &self,
-        parts: request::Parts,
+        parts: &request::Parts,
+        head: &RawHead,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let outgoing = self.outgoing(&parts, Intent::Switch, client);
-        let request = outgoing.request(&parts.headers, RequestBody::Empty);
+        let outgoing = self.outgoing(parts, head, Intent::Switch, client);
+        let request = outgoing.request(head, RequestBody::Empty);
+        let side = ClientSide::new(parts, head, None);
         match tunnel::open(&self.pool, outgoing.head, request).await? {
             Opened::Switched(tunnel) => Ok(Forwarded::Tunnel(tunnel)),
-            Opened::Refused(response) => {
-                let (parts, body) = response.into_parts();
-                let (mut parts, _) = answer_head(parts, false);
+            Opened::Refused(head, answer) => {
+                let mut answer = side.answer(head, answer);
                 // The client may have sent frames already; they are no request.
-                parts
-                    .headers
+                answer
+                    .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));
-                Ok(Forwarded::Response(Response::from_parts(parts, body)))
+                Ok(Forwarded::Response(answer))
             }
         }
     }
 
-    fn outgoing(&self, parts: &request::Parts, intent: Intent, client: &ClientInfo) -> Outgoing {
+    fn outgoing(
+        &self,
+        parts: &request::Parts,
+        head: &RawHead,
+        intent: Intent,
+        client: &ClientInfo,
+    ) -> Outgoing {
         Outgoing {
             method: parts.method.clone(),
-            head: headers::for_upstream(parts, intent, client, &self.manner),
+            head: headers::for_upstream(parts, head, intent, client, &self.manner),
         }
     }
 
@@ -201,10 +222,11 @@ struct Outgoing {
 
 impl Outgoing {
     /// Returns what hyper needs to send `body` behind our head and to read the answer.
-    fn request(&self, received: &HeaderMap, body: RequestBody) -> Request<RequestBody> {
+    fn request(&self, received: &RawHead, body: RequestBody) -> Request<RequestBody> {
         let upload = body.upload();
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
+        *request.uri_mut() = swap::mark().target.clone();
         let Some(upload) = upload else { return request };
         *request.headers_mut() = headers::framing(received);
         if upload.is_waiting() {
@@ -224,21 +246,46 @@ struct ClientSide {
     /// The client wants its connection to stay open.
     stays: bool,
     upload: Option<Arc<Upload>>,
+    is_head: bool,
+    /// The client, if it takes interim answers.
+    interim: Option<Arc<Link>>,
 }
 
 impl ClientSide {
+    fn new(request: &request::Parts, head: &RawHead, upload: Option<Arc<Upload>>) -> Self {
+        Self {
+            stays: headers::stays(request.version, head),
+            upload,
+            is_head: request.method == Method::HEAD,
+            interim: head.takes_interim().cloned(),
+        }
+    }
+
+    /// Returns the upstream's answer with its own head.
+    ///
+    /// hyper is told of that head what it must know to send the body: the status, and which trailers there may be.
+    fn answer(&self, head: AnswerHead, answer: Response<ProxyBody>) -> Response<ProxyBody> {
+        let (mut parts, body) = answer.into_parts();
+        let mut headers = std::mem::take(&mut parts.headers);
+        headers.clear();
+        for value in head.trailers() {
+            headers.extend(HeaderValue::from_bytes(value).map(|value| (header::TRAILER, value)));
+        }
+        let head = ClientHead {
+            says_it_stays: self.stays() && head.keeps_alive(),
+            is_to_head: self.is_head,
+            head,
+        };
+        let mut answer = Response::new(body.with_head(head));
+        *answer.status_mut() = parts.status;
+        *answer.headers_mut() = headers;
+        answer
+    }
+
     /// Whether the client's connection stays open behind an answer that begins now: not while it is still sending.
     fn stays(&self) -> bool {
         self.stays && self.upload.as_ref().is_none_or(|upload| upload.has_ended())
     }
-}
-
-fn answer_head(mut parts: response::Parts, stays: bool) -> (response::Parts, Option<Duration>) {
-    let (headers, advised) = headers::for_client(parts.headers, stays);
-    parts.headers = headers;
-    // hyper writes the version that the client can read.
-    parts.version = Version::HTTP_11;
-    (parts, advised)
 }
 
 /// Whether a connection ended without a word of an answer, as one does whose peer has dropped it meanwhile.
@@ -252,6 +299,7 @@ pub(super) fn proxy_error(error: ExchangeError) -> ProxyError {
         ExchangeError::Hyper(error) if error.is_user() => ProxyError::RequestBody(error),
         ExchangeError::Hyper(error) if error.is_parse() => ProxyError::Answer(error),
         ExchangeError::Hyper(error) => ProxyError::Broken(error),
+        ExchangeError::Unreadable => ProxyError::AnswerHead,
         // A fresh connection that ends at once.
         ExchangeError::Unsent(_) => ProxyError::Connect(std::io::ErrorKind::ConnectionReset.into()),
     }
@@ -283,7 +331,7 @@ fn error_answer(error: &ProxyError) -> Response<ProxyBody> {
             StatusCode::BAD_GATEWAY,
             "the upstream broke off before it answered",
         ),
-        ProxyError::Answer(_) => (
+        ProxyError::Answer(_) | ProxyError::AnswerHead => (
             StatusCode::BAD_GATEWAY,
             "the upstream's answer cannot be read",
         ),

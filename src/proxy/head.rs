@@ -31,7 +31,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::follow::Follow;
-use super::timer::Deadline;
+use super::{swap::Swap, timer::Deadline};
 
 pub use self::{
     link::{Link, Refusal},
@@ -62,7 +62,7 @@ impl Default for HeadSettings {
     }
 }
 
-/// An IO object on which hyper reads treated heads; writes pass through.
+/// An IO object on which hyper reads treated heads, and on which the heads of forwarded answers are the upstream's own.
 #[derive(Debug)]
 pub struct HeadIo<S> {
     io: S,
@@ -82,6 +82,9 @@ pub struct HeadIo<S> {
     has_begun: bool,
     /// Something was written since the grace began.
     has_written: bool,
+    swap: Swap,
+    /// What is left of interim heads that began to be written.
+    interim: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +110,8 @@ impl<S> HeadIo<S> {
             is_first: true,
             has_begun: false,
             has_written: false,
+            swap: Swap::default(),
+            interim: Bytes::new(),
         }
     }
 
@@ -160,12 +165,13 @@ impl<S> HeadIo<S> {
         };
         let treated = parse::treat(&self.raw[..end], FIELDS_MAX)?;
         let head = self.raw.split_to(end).freeze();
-        self.begin_request(Follow::new(treated.framing), head.clone());
+        let raw = RawHead::new(head.clone(), treated.lines);
+        self.begin_request(Follow::new(treated.framing), raw);
         self.treated = treated.rewritten.map_or(head, Bytes::from);
         Ok(true)
     }
 
-    fn begin_request(&mut self, follow: Follow, head: Bytes) {
+    fn begin_request(&mut self, follow: Follow, head: RawHead) {
         self.place = match follow {
             Follow::End => Place::Head { scanned: 0 },
             follow => Place::Body(follow),
@@ -229,7 +235,7 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
             if end == Some(new.len()) && new.len() <= self.settings.bytes_max {
                 let treated =
                     parse::treat(new, FIELDS_MAX).map_err(|refusal| self.refuse(refusal))?;
-                let head = Bytes::copy_from_slice(new);
+                let head = RawHead::new(Bytes::copy_from_slice(new), treated.lines);
                 if let Some(rewritten) = treated.rewritten {
                     buf.set_filled(before);
                     self.treated = Bytes::from(rewritten);
@@ -303,6 +309,14 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
 
     /// Watches a client that waits for its answer: what it sends is kept back, that it has gone is reported.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waiting = self.poll_sign_of_life(cx);
+        if waiting.is_pending() && (self.is_ended || !self.raw.is_empty()) {
+            self.link.wake_when_answered(cx.waker());
+        }
+        waiting
+    }
+
+    fn poll_sign_of_life(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_ended && self.raw.len() < BEHIND_BYTES_MAX {
             let mut room = [MaybeUninit::uninit(); 1024];
             let mut buf = ReadBuf::uninit(&mut room);
@@ -318,6 +332,11 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
         if !self.is_ended {
             // Full: hyper asks again when the answer is complete.
             return Poll::Pending;
+        }
+        if !self.deadline.is_set() {
+            // It had ended before this request began.
+            self.has_written = false;
+            self.deadline.set(self.settings.half_close_grace);
         }
         loop {
             ready!(self.deadline.poll(cx));
@@ -363,14 +382,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadIo<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> HeadIo<S> {
+    /// Writes what is left of interim heads that were taken to be written.
+    fn poll_write_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.has_written = true;
+            self.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for HeadIo<S> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.has_written = true;
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -378,16 +411,37 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.has_written = true;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let this = &mut *self;
+        this.has_written = true;
+        if !this.swap.is_under_way() {
+            ready!(this.poll_write_interim(cx))?;
+            let first = bufs.first().map_or(&[][..], |buf| buf);
+            match this.link.take_answer(first) {
+                // What is left of what was written before goes first.
+                Some((hypers, _)) if hypers.start > 0 => {
+                    return Pin::new(&mut this.io).poll_write(cx, &first[..hypers.start]);
+                }
+                Some((hypers, ours)) => this.swap.begin(ours, hypers.end),
+                None => (),
+            }
+        }
+        this.swap.poll_write(&mut this.io, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
 
+    /// hyper flushes when it has nothing to write, and so between messages as long as the answer has not begun: it is
+    /// then that interim heads go out.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        ready!(this.poll_write_interim(cx))?;
+        if let Some(interim) = this.link.take_interim() {
+            this.interim = interim;
+            ready!(this.poll_write_interim(cx))?;
+        }
+        Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

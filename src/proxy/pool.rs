@@ -27,7 +27,7 @@ use crate::lifecycle::Cores;
 pub use self::address::{AddressError, UpstreamAddress};
 pub(super) use self::stream::tls_connector;
 pub(crate) use self::{
-    head_swap::{HeadSwap, NextHead},
+    head_swap::{HeadSwap, Heads},
     stream::UpstreamStream,
     upload::{RequestBody, Upload},
     upstream::{ExchangeError, Upstream, UpstreamBody},
@@ -88,6 +88,9 @@ pub enum ProxyError {
     /// The answer is not HTTP/1.
     #[error("the upstream's answer cannot be read: {0}")]
     Answer(#[source] hyper::Error),
+    /// The head of the answer is none.
+    #[error("the upstream's answer has no readable head")]
+    AnswerHead,
     /// The client's request body broke off or is malformed.
     #[error("the request's body broke off: {0}")]
     RequestBody(#[source] hyper::Error),
@@ -115,12 +118,10 @@ impl Pool {
     /// # Errors
     /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
     pub(crate) fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
-        let mut client = hyper::client::conn::http1::Builder::new();
-        client.preserve_header_case(true);
         Ok(Self {
             tls: stream::tls_connector(&settings.upstream)?,
             settings,
-            client,
+            client: hyper::client::conn::http1::Builder::new(),
             idle: (0..IDLE_SHARES).map(|_| Mutex::default()).collect(),
             idle_count: AtomicUsize::new(0),
         })
@@ -152,14 +153,14 @@ impl Pool {
     /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
     pub(crate) async fn fresh(&self) -> Result<Box<Upstream>, ProxyError> {
         let stream = self.connect().await?;
-        let next_head = Arc::default();
-        let io = HeadSwap::new(stream, Arc::clone(&next_head));
+        let heads = Arc::default();
+        let io = HeadSwap::new(stream, Arc::clone(&heads));
         let (sender, driver) = self
             .client
             .handshake(TokioIo::new(io))
             .await
             .map_err(ProxyError::Broken)?;
-        Ok(Box::new(Upstream::new(sender, next_head, driver)))
+        Ok(Box::new(Upstream::new(sender, heads, driver)))
     }
 
     /// Makes a bare connection.

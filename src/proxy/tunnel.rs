@@ -1,7 +1,7 @@
 //! Connections that the upstream switches to another protocol: WebSockets that are not ours.
 //!
 //! Nothing behind the head goes upstream before the upstream's 101, and that 101 reaches the client as the bytes it came
-//! in, which hyper cannot give back: [`Recorder`] keeps them.
+//! in.
 
 use std::{
     future::poll_fn,
@@ -19,13 +19,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional},
     time::timeout,
 };
 
 use super::{
     BodyError, ProxyBody, ProxyError,
-    pool::{HeadSwap, NextHead, Pool, RequestBody, UpstreamStream},
+    answer::AnswerHead,
+    pool::{HeadSwap, Heads, Pool, RequestBody, UpstreamStream},
 };
 
 /// A connection to the upstream that has switched protocols, waiting for the client's socket.
@@ -68,7 +69,8 @@ impl Tunnel {
 #[derive(Debug)]
 pub(super) enum Opened {
     Switched(Tunnel),
-    Refused(Response<ProxyBody>),
+    /// With its head as it came; what hyper has read of that is in the answer.
+    Refused(AnswerHead, Response<ProxyBody>),
 }
 
 /// Asks the upstream to switch, on a connection of its own, by `head`.
@@ -80,10 +82,9 @@ pub(super) async fn open(
     head: Bytes,
     request: Request<RequestBody>,
 ) -> Result<Opened, ProxyError> {
-    let next_head = Arc::new(NextHead::default());
-    next_head.put(head);
-    let io = HeadSwap::new(pool.connect().await?, next_head);
-    let io = TokioIo::new(Recorder::new(io));
+    let heads = Arc::new(Heads::default());
+    heads.put_request(head);
+    let io = TokioIo::new(HeadSwap::new(pool.connect().await?, Arc::clone(&heads)));
     let (mut sender, mut driver) = pool
         .client()
         .handshake(io)
@@ -108,85 +109,25 @@ pub(super) async fn open(
         Ok(None) => return Err(ProxyError::Connect(io::ErrorKind::ConnectionReset.into())),
         Err(_elapsed) => return Err(ProxyError::ResponseTimeout),
     };
+    let head = heads.take_answer().ok_or(ProxyError::AnswerHead)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let driver = (!is_over).then_some(driver);
-        return Ok(Opened::Refused(answer.map(|incoming| {
-            ProxyBody::boxed(RefusedBody { incoming, driver })
-        })));
+        let answer = answer.map(|incoming| ProxyBody::boxed(RefusedBody { incoming, driver }));
+        return Ok(Opened::Refused(head, answer));
     }
     let parts = driver.into_parts();
-    let Recorder { io, record } = parts.io.into_inner();
-    let head = last_head(&record, parts.read_buf.len())
-        .ok_or_else(|| ProxyError::Connect(io::ErrorKind::InvalidData.into()))?;
+    let (upstream, unread) = parts.io.into_inner().into_parts();
     Ok(Opened::Switched(Tunnel {
-        head,
-        upstream: io.into_inner(),
-        upstream_early: parts.read_buf,
+        head: head.bytes().clone(),
+        upstream,
+        upstream_early: [parts.read_buf, unread].concat().into(),
     }))
-}
-
-/// Returns the last head in what was read, behind which `behind` bytes follow. Heads of 1xx may stand before it.
-fn last_head(record: &[u8], behind: usize) -> Option<Bytes> {
-    let heads = record.get(..record.len().checked_sub(behind)?)?;
-    let without_end = heads.strip_suffix(b"\r\n\r\n")?;
-    let start = memchr::memmem::rfind(without_end, b"\r\n\r\n").map_or(0, |end| end + 4);
-    Some(Bytes::copy_from_slice(&heads[start..]))
-}
-
-/// Keeps what is read, up to a limit.
-#[derive(Debug)]
-struct Recorder {
-    io: HeadSwap<UpstreamStream>,
-    record: Vec<u8>,
-}
-
-impl Recorder {
-    fn new(io: HeadSwap<UpstreamStream>) -> Self {
-        Self {
-            io,
-            record: Vec::new(),
-        }
-    }
-}
-
-impl AsyncRead for Recorder {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        // A record cut short holds no whole head and is refused; a head of that size would be no answer to an upgrade.
-        if self.record.len() < RECORD_BYTES_MAX {
-            self.record.extend_from_slice(&buf.filled()[before..]);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Recorder {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 /// The body of a refusal, which drives its own connection.
 struct RefusedBody {
     incoming: Incoming,
-    driver: Option<Connection<TokioIo<Recorder>, RequestBody>>,
+    driver: Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
 }
 
 impl Body for RefusedBody {
@@ -216,6 +157,3 @@ impl Body for RefusedBody {
         self.incoming.size_hint()
     }
 }
-
-/// The most that is kept of what the upstream sends before it has switched, give or take one read.
-const RECORD_BYTES_MAX: usize = 64 << 10;

@@ -121,7 +121,6 @@ where
     });
     let io = TokioIo::new(HeadIo::new(stream, head, Arc::clone(&link)));
     let mut connection = http1::Builder::new()
-        .preserve_header_case(true)
         .auto_date_header(false)
         // `HeadIo` itself tells a client that closed its half from one that has gone.
         .half_close(false)
@@ -198,7 +197,8 @@ impl Future for Answering<'_> {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
-                Poll::Ready(Ok(response.map(|body| body.answering(self.link))))
+                ProxyBody::answer_on(&mut response, self.link);
+                Poll::Ready(Ok(response))
             }
             Answer::TakeOver { head, session } => {
                 *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, session));

@@ -1,15 +1,18 @@
 //! Which headers cross the proxy, and which are added.
 //!
 //! A request's head is written here whole, from the bytes the client sent: hyper writes one of its own, which only tells
-//! it how the body ends, and the pool's sockets put ours in its place. An answer's headers are a map built anew rather
-//! than edited: `HeaderMap::remove` puts the last header in the gap, and their order is the sender's to choose.
+//! it how the body ends, and the pool's sockets put ours in its place. An answer's head is the business of `answer`.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
 
-use crate::proxy::{ClientInfo, RawHead};
+use crate::proxy::{
+    ClientInfo, RawHead,
+    fields::{Copy, Kind, Line, named},
+    hop::{is_name, tokens},
+};
 
 /// What a request asks its connection to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +27,10 @@ pub(super) enum Intent {
 ///
 /// A WebSocket begins with GET; with any other method it is an ordinary request, which cannot cost the client its
 /// connection. Other protocols may begin with what they like (Docker's begins with POST).
-pub(super) fn intent(method: &Method, headers: &HeaderMap) -> Intent {
+pub(super) fn intent(method: &Method, head: &RawHead) -> Intent {
     let may_begin =
-        |protocol: &str| method == Method::GET || !protocol.eq_ignore_ascii_case("websocket");
-    let asks = headers.contains_key(header::UPGRADE)
-        && tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"))
-        && protocols(headers).any(may_begin);
-    if asks {
+        |protocol: &[u8]| *method == Method::GET || !protocol.eq_ignore_ascii_case(b"websocket");
+    if protocols(head).any(may_begin) && has_option(head, b"upgrade") {
         Intent::Switch
     } else {
         Intent::Exchange
@@ -46,8 +46,7 @@ pub(super) struct Manner {
     pub(super) forward_expect: bool,
 }
 
-/// Writes the whole head to send upstream: the client's own bytes, where they are known, but for what is about its
-/// connection with us.
+/// Writes the whole head to send upstream: the client's own bytes, but for what is about its connection with us.
 ///
 /// `X-Forwarded-For` and `Forwarded` are lists of the hops, and get one more member. `X-Forwarded-Proto` and
 /// `X-Forwarded-Host` say what the client itself used, and are read as one value by most frameworks: what a proxy before
@@ -56,304 +55,172 @@ pub(super) struct Manner {
 /// before, so nothing can be forged now that could not be then.
 pub(super) fn for_upstream(
     request: &request::Parts,
+    received: &RawHead,
     intent: Intent,
     client: &ClientInfo,
     manner: &Manner,
 ) -> Bytes {
-    let headers = &request.headers;
-    let named = named_by_connection(headers);
-    let crosses = |name: &[u8], value: &[u8]| {
-        !(is_hop_by_hop(name)
-            || is_ours(name)
-            || is_named(&named, name)
-            || !manner.forward_expect && is_expect(name) && is_continue(value))
-    };
-    let mut head = Head::begin(request);
-    match request.extensions.get::<RawHead>() {
-        Some(raw) => {
-            let is_set = |name: &[u8]| {
-                let same = |(set, _): &(HeaderName, _)| is_name(name, set.as_str());
-                raw.set().iter().any(same)
-            };
-            for (name, value) in raw.fields() {
-                if crosses(name, value) && !is_set(name) {
-                    head.field(name, &[value]);
-                }
-            }
-            for (name, value) in raw.set() {
-                head.field(name.as_str().as_bytes(), &[value.as_bytes()]);
-            }
-        }
-        None => {
-            for (name, value) in headers {
-                let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-                if crosses(name, value) {
-                    head.field(name, &[value]);
-                }
-            }
+    let bytes = received.bytes();
+    let named = named(received.values(Kind::Connection));
+    let mut head = begin(request, received);
+    for line in received.lines() {
+        let crosses = match line.kind {
+            Kind::XForwardedFor | Kind::Forwarded => false,
+            Kind::Expect => manner.forward_expect || !is_continue(line.value(bytes)),
+            kind => !kind.is_hop_by_hop(),
+        };
+        if !crosses || is_named(&named, line, bytes) || is_set(received, line) {
+            head.leave_out(line);
         }
     }
-    let host = headers.get(header::HOST);
+    for (name, value) in received.set() {
+        head.add(name.as_str().as_bytes(), &[value.as_bytes()]);
+    }
+    let default_host = manner.default_host.as_bytes();
+    let host = received.values(Kind::Host).next();
     if host.is_none() {
-        head.field(b"Host", &[manner.default_host.as_bytes()]);
+        head.add(b"Host", &[default_host]);
     }
     if let Intent::Switch = intent {
-        let protocols = protocols(headers).collect::<Vec<_>>().join(", ");
-        head.field(b"Connection", &[b"Upgrade"]);
-        head.field(b"Upgrade", &[protocols.as_bytes()]);
-    } else if tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case("trailers")) {
+        let protocols: Vec<_> = protocols(received).collect();
+        head.add(b"Connection", &[b"Upgrade"]);
+        head.add(b"Upgrade", &[&protocols.join(&b", "[..])]);
+    } else if takes_trailers(received) {
         // TE goes to the next hop only, which is us; but we can carry trailers exactly if the client takes them.
-        head.field(b"Connection", &[b"TE"]);
-        head.field(b"TE", &[b"trailers"]);
+        head.add(b"Connection", &[b"TE"]);
+        head.add(b"TE", &[b"trailers"]);
     }
-    head.add_forwarded(headers, client, host.unwrap_or(&manner.default_host));
+    add_forwarded(&mut head, received, client, host.unwrap_or(default_host));
     head.end()
 }
 
 /// Returns what hyper must know of the request's headers to send its body: what delimits it.
-pub(super) fn framing(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn framing(received: &RawHead) -> HeaderMap {
     let mut framing = HeaderMap::new();
-    for name in [
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
+    for (kind, name) in [
+        (Kind::ContentLength, header::CONTENT_LENGTH),
+        (Kind::TransferEncoding, header::TRANSFER_ENCODING),
+        (Kind::Trailer, header::TRAILER),
     ] {
-        for value in headers.get_all(&name) {
-            framing.append(name.clone(), value.clone());
+        for value in received.values(kind) {
+            framing.extend(HeaderValue::from_bytes(value).map(|value| (name.clone(), value)));
         }
     }
     framing
 }
 
-/// A request head that is being written.
-struct Head(Vec<u8>);
-
-impl Head {
-    fn begin(request: &request::Parts) -> Self {
-        let raw = request.extensions.get::<RawHead>();
-        let target = raw.and_then(RawHead::target).unwrap_or_else(|| {
-            let of_uri = request.uri.path_and_query();
-            of_uri.map_or(&b"/"[..], |target| target.as_str().as_bytes())
-        });
-        let len = raw.map_or(HEAD_BYTES_LIKELY, RawHead::len);
-        let mut head = Vec::with_capacity(len + ADDED_BYTES_LIKELY);
-        head.extend_from_slice(request.method.as_str().as_bytes());
-        head.push(b' ');
-        head.extend_from_slice(target);
-        head.extend_from_slice(b" HTTP/1.1\r\n");
-        Self(head)
+/// Begins the head with the request's line, which is the client's where that says what we say.
+fn begin<'a>(request: &request::Parts, received: &'a RawHead) -> Copy<'a> {
+    let bytes = received.bytes();
+    let target = received.target();
+    if target.is_some() && received.line().ends_with(b" HTTP/1.1") {
+        return Copy::of(bytes, ADDED_BYTES_LIKELY);
     }
+    let target = target.unwrap_or_else(|| {
+        let of_uri = request.uri.path_and_query();
+        of_uri.map_or(&b"/"[..], |target| target.as_str().as_bytes())
+    });
+    let line = [
+        request.method.as_str().as_bytes(),
+        b" ",
+        target,
+        b" HTTP/1.1",
+    ];
+    Copy::with_first_line(bytes, &line, received.first_field(), ADDED_BYTES_LIKELY)
+}
 
-    /// Adds a field whose value is given in parts.
-    fn field(&mut self, name: &[u8], value: &[&[u8]]) {
-        self.0.extend_from_slice(name);
-        self.0.extend_from_slice(b": ");
-        for part in value {
-            self.0.extend_from_slice(part);
-        }
-        self.0.extend_from_slice(b"\r\n");
+fn add_forwarded(head: &mut Copy<'_>, received: &RawHead, client: &ClientInfo, host: &[u8]) {
+    let (address, scheme) = (client.address.as_bytes(), client.scheme.as_bytes());
+    add_to_list(
+        head,
+        &X_FORWARDED_FOR,
+        received.values(Kind::XForwardedFor),
+        &[address],
+    );
+    if received.values(Kind::XForwardedProto).next().is_none() {
+        head.add(b"x-forwarded-proto", &[scheme]);
     }
+    if received.values(Kind::XForwardedHost).next().is_none() {
+        head.add(b"x-forwarded-host", &[host]);
+    }
+    let (open, close): (&[u8], &[u8]) = match client.peer.ip().to_canonical() {
+        IpAddr::V4(_) => (b"for=", b";host=\""),
+        IpAddr::V6(_) => (b"for=\"[", b"]\";host=\""),
+    };
+    let member = [open, address, close, host, b"\";proto=", scheme];
+    add_to_list(
+        head,
+        &header::FORWARDED,
+        received.values(Kind::Forwarded),
+        &member,
+    );
+}
 
-    /// Adds one more member to a list of which the client may have sent the first ones.
-    fn list(&mut self, name: &HeaderName, received: &HeaderMap, member: &[&[u8]]) {
-        self.0.extend_from_slice(name.as_str().as_bytes());
-        self.0.extend_from_slice(b": ");
-        for earlier in received.get_all(name) {
-            self.0.extend_from_slice(earlier.as_bytes());
-            self.0.extend_from_slice(b", ");
-        }
-        for part in member {
-            self.0.extend_from_slice(part);
-        }
-        self.0.extend_from_slice(b"\r\n");
+/// Adds a list with one member more than the client sent; the member is given in parts.
+fn add_to_list<'a>(
+    head: &mut Copy<'_>,
+    name: &HeaderName,
+    received: impl Iterator<Item = &'a [u8]>,
+    member: &[&[u8]],
+) {
+    let mut received = received.peekable();
+    if received.peek().is_none() {
+        head.add(name.as_str().as_bytes(), member);
+        return;
     }
-
-    fn add_forwarded(&mut self, received: &HeaderMap, client: &ClientInfo, host: &HeaderValue) {
-        let (address, host) = (client.address.as_bytes(), host.as_bytes());
-        self.list(&X_FORWARDED_FOR, received, &[address]);
-        if !received.contains_key(&X_FORWARDED_PROTO) {
-            self.field(b"x-forwarded-proto", &[client.scheme.as_bytes()]);
-        }
-        if !received.contains_key(&X_FORWARDED_HOST) {
-            self.field(b"x-forwarded-host", &[host]);
-        }
-        let (open, close): (&[u8], &[u8]) = match client.peer.ip().to_canonical() {
-            IpAddr::V4(_) => (b"for=", b";host=\""),
-            IpAddr::V6(_) => (b"for=\"[", b"]\";host=\""),
-        };
-        let scheme = client.scheme.as_bytes();
-        let member = [open, address, close, host, b"\";proto=", scheme];
-        self.list(&header::FORWARDED, received, &member);
-    }
-
-    fn end(mut self) -> Bytes {
-        self.0.extend_from_slice(b"\r\n");
-        Bytes::from(self.0)
-    }
+    let mut list: Vec<&[u8]> = received.flat_map(|earlier| [earlier, b", "]).collect();
+    list.extend_from_slice(member);
+    head.add(name.as_str().as_bytes(), &list);
 }
 
 /// Returns whether the client's connection stays open by its request's own word, or HTTP/1.1's default.
 ///
 /// In HTTP/1.0 hyper says itself that it stays.
-pub(super) fn stays(version: Version, headers: &HeaderMap) -> bool {
-    version == Version::HTTP_11
-        && !tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case("close"))
-}
-
-/// Returns the headers to send to the client, and how long the upstream keeps the connection by its own word.
-///
-/// Where the client's connection `stays` open and the upstream says `Connection: keep-alive`, so do we: HTTP/1.1 does
-/// not ask for it, but the client has always seen it.
-pub(super) fn for_client(headers: HeaderMap, stays: bool) -> (HeaderMap, Option<Duration>) {
-    let has_framing = headers.contains_key(header::TRANSFER_ENCODING);
-    if !has_framing && is_plain(&headers, stays) {
-        return (headers, None);
-    }
-    let advised = keep_alive_timeout(&headers);
-    let mut keeps = stays
-        && tokens(&headers, &header::CONNECTION)
-            .any(|token| token.eq_ignore_ascii_case("keep-alive"));
-    let named = named_by_connection(&headers);
-    let mut sent = HeaderMap::with_capacity(headers.len());
-    let mut last = None;
-    for (name, value) in headers {
-        // `None`: one more value of the name before.
-        let name = name.or_else(|| last.clone());
-        last.clone_from(&name);
-        let Some(name) = name else { continue };
-        if name == header::CONNECTION && std::mem::take(&mut keeps) {
-            sent.insert(name, HeaderValue::from_static("keep-alive"));
-            continue;
-        }
-        let is_dropped = is_hop_by_hop(name.as_str().as_bytes())
-            || name == header::TRANSFER_ENCODING
-            || (has_framing && name == header::CONTENT_LENGTH)
-            || is_named(&named, name.as_str().as_bytes());
-        if !is_dropped {
-            sent.append(name, value);
-        }
-    }
-    (sent, advised)
-}
-
-/// Whether an answer's headers can stay as they are: at most one is about the connection, and says what we would say.
-fn is_plain(headers: &HeaderMap, stays: bool) -> bool {
-    let mut says = 0;
-    headers.iter().all(|(name, value)| {
-        if *name != header::CONNECTION {
-            return !is_hop_by_hop(name.as_str().as_bytes());
-        }
-        says += 1;
-        stays && says == 1 && value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-    })
-}
-
-/// Whether a header is about one connection, not about the message. `Transfer-Encoding` is dealt with apart: hyper
-/// needs it on a request to know that a GET has a body.
-fn is_hop_by_hop(name: &[u8]) -> bool {
-    let same = |other: &str| is_name(name, other);
-    // The length first, since this is asked of every header.
-    match name.len() {
-        2 => same("te"),
-        7 => same("upgrade"),
-        10 => same("connection") || same("keep-alive"),
-        14 => same("http2-settings"),
-        16 => same("proxy-connection"),
-        _ => false,
-    }
-}
-
-/// Whether we write the header ourselves, with what the client sent in front.
-fn is_ours(name: &[u8]) -> bool {
-    is_name(name, "forwarded") || is_name(name, "x-forwarded-for")
-}
-
-fn is_expect(name: &[u8]) -> bool {
-    is_name(name, "expect")
-}
-
-fn is_name(name: &[u8], lower_case: &str) -> bool {
-    name.eq_ignore_ascii_case(lower_case.as_bytes())
-}
-
-/// Returns the header names that `Connection` names, lower case, but for its options and what it must not name.
-fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
-    if !headers.contains_key(header::CONNECTION) {
-        return Vec::new();
-    }
-    tokens(headers, &header::CONNECTION)
-        .filter(|token| {
-            !UNNAMEABLE
-                .iter()
-                .any(|name| token.eq_ignore_ascii_case(name))
-        })
-        .map(str::to_ascii_lowercase)
-        .collect()
-}
-
-fn is_named(named: &[String], name: &[u8]) -> bool {
-    named.iter().any(|one| is_name(name, one))
-}
-
-/// Returns the members of a comma-separated header, over all its lines.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
-}
-
-/// Returns the protocols a request would switch to, without h2c.
-fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    tokens(headers, &header::UPGRADE).filter(|protocol| !protocol.eq_ignore_ascii_case("h2c"))
+pub(super) fn stays(version: Version, head: &RawHead) -> bool {
+    version == Version::HTTP_11 && !has_option(head, b"close")
 }
 
 /// Whether the client waits for leave to send its body.
-pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::EXPECT).iter();
-    values.any(|value| is_continue(value.as_bytes()))
+pub(super) fn expects_continue(head: &RawHead) -> bool {
+    head.values(Kind::Expect).any(is_continue)
 }
 
 fn is_continue(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"100-continue")
 }
 
-/// `Keep-Alive: timeout=5, max=100`, less a second for the way.
-fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = tokens(headers, &KEEP_ALIVE)
-        .find_map(|token| token.strip_prefix("timeout="))?
-        .trim_matches('"')
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)))
+fn takes_trailers(head: &RawHead) -> bool {
+    let mut codings = head.values(Kind::Te).flat_map(tokens);
+    codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+fn has_option(head: &RawHead, option: &[u8]) -> bool {
+    let mut options = head.values(Kind::Connection).flat_map(tokens);
+    options.any(|token| token.eq_ignore_ascii_case(option))
+}
+
+/// Returns the protocols a request would switch to, without h2c.
+fn protocols(head: &RawHead) -> impl Iterator<Item = &[u8]> {
+    let protocols = head.values(Kind::Upgrade).flat_map(tokens);
+    protocols.filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
+}
+
+fn is_named(named: &[&[u8]], line: &Line, head: &[u8]) -> bool {
+    let is = |one: &&[u8]| one.eq_ignore_ascii_case(line.name(head));
+    !named.is_empty() && named.iter().any(is)
+}
+
+/// Whether what was set on our side takes this field's place.
+fn is_set(head: &RawHead, line: &Line) -> bool {
+    let name = line.name(head.bytes());
+    let mut set = head.set().iter();
+    set.any(|(set, _)| set.as_str().len() == name.len() && is_name(name, set.as_str()))
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// The length of a usual head where the client's own is not known, and what we usually add: no more than a hint.
-const HEAD_BYTES_LIKELY: usize = 512;
-const ADDED_BYTES_LIKELY: usize = 256;
-
-/// What a `Connection` header cannot take away: its own options, what delimits a message, and what we add.
-const UNNAMEABLE: [&str; 11] = [
-    "close",
-    "keep-alive",
-    "upgrade",
-    "te",
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-];
+/// What we usually add: no more than a hint.
+const ADDED_BYTES_LIKELY: usize = 288;
 
 #[cfg(test)]
 mod tests;

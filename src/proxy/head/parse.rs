@@ -1,6 +1,7 @@
 //! One raw request head: where it ends, what it says about framing, and what must be rewritten or refused.
 
 use super::{Refusal, target};
+use crate::proxy::fields::{self, Kind, Line};
 
 /// How the body behind a head is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) enum Framing {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Treated {
     pub(super) framing: Framing,
+    /// Its fields, as it came.
+    pub(super) lines: Vec<Line>,
     /// The head in other bytes, where it could not stay as it was.
     pub(super) rewritten: Option<Vec<u8>>,
 }
@@ -38,17 +41,16 @@ pub(super) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Refusal
 
 /// Reads a whole head, the empty line included.
 ///
-/// What hyper refuses anyway (a method or a field name that is none) is left to it.
+/// What hyper refuses anyway (a method that is none) is left to it.
 ///
 /// # Errors
 /// [`Refusal`] for what could be read in two ways, and for what we do not serve.
 pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> {
     debug_assert!(head.ends_with(b"\r\n\r\n"));
-    if memchr::memchr(0, head).is_some() {
-        return Err(Refusal::Bad);
-    }
-    let mut lines = Lines(&head[..head.len() - 2]);
-    let request_line = lines.next().ok_or(Refusal::Bad)?;
+    let request_line = match memchr::memchr(b'\n', head) {
+        Some(feed) => &head[..feed - 1],
+        None => return Err(Refusal::Bad),
+    };
     let (method, raw_target, version) = split_request_line(request_line)?;
     if (method, raw_target, version) == (&b"PRI"[..], &b"*"[..], &b"HTTP/2.0"[..]) {
         return Err(Refusal::Preface);
@@ -69,7 +71,11 @@ pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> 
     if method == b"CONNECT" {
         return Err(Refusal::Connect);
     }
-    let fields = Fields::read(lines, fields_max)?;
+    let lines = fields::split(head, request_line.len() + 2).ok_or(Refusal::Bad)?;
+    if lines.len() > fields_max {
+        return Err(Refusal::HeadTooLong);
+    }
+    let fields = Fields::read(head, &lines)?;
     if fields.host.is_none() && minor != b'0' {
         return Err(Refusal::Bad);
     }
@@ -78,6 +84,7 @@ pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> 
     if encoded.is_none() && minor <= b'1' {
         return Ok(Treated {
             framing,
+            lines,
             rewritten: None,
         });
     }
@@ -93,6 +100,7 @@ pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> 
     rewritten.extend_from_slice(&head[request_line.len()..]);
     Ok(Treated {
         framing,
+        lines,
         rewritten: Some(rewritten),
     })
 }
@@ -113,20 +121,6 @@ fn split_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
     }
 }
 
-/// The lines of a head, without their CRLF.
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let feed = memchr::memchr(b'\n', self.0)?;
-        let line = &self.0[..feed - 1];
-        self.0 = &self.0[feed + 1..];
-        Some(line)
-    }
-}
-
 /// The fields that decide what a request is and where it ends.
 #[derive(Default)]
 struct Fields<'a> {
@@ -136,27 +130,14 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(lines: Lines<'a>, fields_max: usize) -> Result<Self, Refusal> {
+    fn read(head: &'a [u8], lines: &[Line]) -> Result<Self, Refusal> {
         let mut fields = Self::default();
-        for (index, line) in lines.enumerate() {
-            if index >= fields_max {
-                return Err(Refusal::HeadTooLong);
-            }
-            // A blank in front is an obsolete folding; a CR alone ends a line for some and not for others.
-            if matches!(line.first(), None | Some(b' ' | b'\t')) || line.contains(&b'\r') {
-                return Err(Refusal::Bad);
-            }
-            let colon = memchr::memchr(b':', line).ok_or(Refusal::Bad)?;
-            let (name, value) = (&line[..colon], &line[colon + 1..]);
-            match colon {
-                4 if name.eq_ignore_ascii_case(b"host") => {
-                    put(&mut fields.host, host(value.trim_ascii())?)?;
-                }
-                14 if name.eq_ignore_ascii_case(b"content-length") => {
-                    put(&mut fields.content_length, length(value.trim_ascii())?)?;
-                }
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                    let is_chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        for line in lines {
+            match line.kind {
+                Kind::Host => put(&mut fields.host, host(line.value(head))?)?,
+                Kind::ContentLength => put(&mut fields.content_length, length(line.value(head))?)?,
+                Kind::TransferEncoding => {
+                    let is_chunked = line.value(head).eq_ignore_ascii_case(b"chunked");
                     if fields.is_chunked || !is_chunked {
                         return Err(Refusal::Bad);
                     }
@@ -186,10 +167,7 @@ fn put<T>(place: &mut Option<T>, value: T) -> Result<(), Refusal> {
 }
 
 fn host(value: &[u8]) -> Result<&[u8], Refusal> {
-    let is_authority = value
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte));
-    if is_authority {
+    if value.iter().all(|&byte| AUTHORITY_BYTES[usize::from(byte)]) {
         Ok(value)
     } else {
         Err(Refusal::Bad)
@@ -206,3 +184,6 @@ fn length(value: &[u8]) -> Result<u64, Refusal> {
         .and_then(|digits| digits.parse().ok())
         .ok_or(Refusal::Bad)
 }
+
+/// Source: RFC 3986 §3.2, without user information and without a comma, at which a list would be cut.
+const AUTHORITY_BYTES: [bool; 256] = fields::table(b"-._~%!$&'()*+;=:[]");

@@ -1,7 +1,12 @@
 //! A request head in the client's own bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request, request};
+
+use super::Link;
+use crate::proxy::fields::{Kind, Line, split};
 
 /// A request head as the client sent it, for whoever sends it on: hyper's maps keep neither the order of repeated
 /// fields nor a target that `http::Uri` refuses.
@@ -11,52 +16,93 @@ use http::{HeaderName, HeaderValue, Request};
 pub struct RawHead {
     /// The whole head, the empty line included.
     head: Bytes,
+    lines: Vec<Line>,
     /// What was set on our side, instead of the client's fields of these names.
     set: Vec<(HeaderName, HeaderValue)>,
+    /// The connection it came on.
+    link: Option<Arc<Link>>,
 }
 
 impl RawHead {
-    pub(crate) fn new(head: Bytes) -> Self {
+    /// `lines`: the fields of `head`.
+    pub(in crate::proxy) fn new(head: Bytes, lines: Vec<Line>) -> Self {
         debug_assert!(head.ends_with(b"\r\n\r\n"));
         Self {
             head,
+            lines,
             set: Vec::new(),
+            link: None,
         }
+    }
+
+    /// Writes the head of a request whose own bytes are not known.
+    pub(crate) fn written(request: &request::Parts) -> Self {
+        let target = request.uri.path_and_query();
+        let target = target.map_or("/", |target| target.as_str());
+        let mut head = format!("{} {target} HTTP/1.1\r\n", request.method).into_bytes();
+        let first_field = head.len();
+        for (name, value) in &request.headers {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        let lines = split(&head, first_field).unwrap_or_default();
+        Self::new(head.into(), lines)
+    }
+
+    pub(super) fn on(self, link: Arc<Link>) -> Self {
+        Self {
+            link: Some(link),
+            ..self
+        }
+    }
+
+    /// Returns the connection it came on, if that takes interim answers: HTTP/1.0 has none (RFC 9110 §15.2).
+    pub(crate) fn takes_interim(&self) -> Option<&Arc<Link>> {
+        self.link
+            .as_ref()
+            .filter(|_| !self.line().ends_with(b"1.0"))
+    }
+
+    /// Returns the request line without its end.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.head[..self.first_field() - 2]
     }
 
     /// Returns the target, unless it is a whole URI: that is for us, not for the upstream (RFC 9112 §3.2.1).
     pub(crate) fn target(&self) -> Option<&[u8]> {
-        let (line, _) = self.split();
-        let target = line.split(|&byte| byte == b' ').nth(1)?;
+        let target = self.line().split(|&byte| byte == b' ').nth(1)?;
         (target.starts_with(b"/") || target == b"*").then_some(target)
     }
 
-    /// Returns its length in bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.head.len()
+    /// Returns the whole head as it came.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.head
     }
 
-    /// Returns the fields in their order, their values without the blanks around.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.split().1;
-        std::iter::from_fn(move || {
-            let end = memchr::memchr(b'\r', rest).filter(|&end| end > 0)?;
-            let line = &rest[..end];
-            rest = &rest[end + 2..];
-            let colon = memchr::memchr(b':', line)?;
-            Some((&line[..colon], line[colon + 1..].trim_ascii()))
-        })
+    /// Returns where its fields begin.
+    pub(crate) fn first_field(&self) -> usize {
+        self.lines
+            .first()
+            .map_or(self.head.len() - 2, |line| line.start as usize)
+    }
+
+    /// Returns the fields in their order.
+    pub(in crate::proxy) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Returns the values of all fields of this kind, without the blanks around.
+    pub(in crate::proxy) fn values(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
+        let lines = self.lines.iter().filter(move |line| line.kind == kind);
+        lines.map(|line| line.value(&self.head))
     }
 
     /// Returns what was set on our side.
     pub(crate) fn set(&self) -> &[(HeaderName, HeaderValue)] {
         &self.set
-    }
-
-    /// The request line, and what is behind it.
-    fn split(&self) -> (&[u8], &[u8]) {
-        let end = memchr::memchr(b'\r', &self.head).unwrap_or(self.head.len());
-        (&self.head[..end], self.head.get(end + 2..).unwrap_or(&[]))
     }
 }
 

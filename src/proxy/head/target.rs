@@ -1,6 +1,7 @@
 //! Request targets: what `http::Uri` refuses is percent-encoded, what is ambiguous is refused.
 
 use super::Refusal;
+use crate::proxy::fields;
 
 /// The longest target that `http::Uri` takes, in bytes.
 const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
@@ -71,6 +72,9 @@ fn origin_form(target: &[u8], host: Option<&[u8]>) -> Result<Vec<u8>, Refusal> {
 
 /// Percent-encodes the bytes that `http::Uri` refuses, and a raw `#`, which it would cut at; nothing else.
 fn encode(target: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    if target.iter().all(|&byte| PLAIN_BYTES[usize::from(byte)]) {
+        return Ok(None);
+    }
     let mut in_query = false;
     let mut is_ascii = true;
     let mut refused = 0;
@@ -101,6 +105,9 @@ fn encode(target: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     }
     Ok(Some(encoded))
 }
+
+/// What is the same in path and query, and taken in both.
+const PLAIN_BYTES: [bool; 256] = fields::table(b"/?-._~%!$&'()*+,;=:@[]{}|\\^");
 
 /// Source: `http::uri::path`, the maps for path and query.
 fn is_refused(byte: u8, in_query: bool) -> bool {

@@ -276,6 +276,37 @@ async fn the_next_head_is_kept_back_until_the_answer_is_complete() {
 }
 
 #[tokio::test]
+async fn what_was_read_before_the_answer_was_complete_is_read_on_without_another_sign() {
+    for fin in [false, true] {
+        let (mut client, mut io, link) = head_io(HeadSettings::default());
+        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client
+            .write_all(request.repeat(2).as_bytes())
+            .await
+            .expect("write");
+        if fin {
+            client.shutdown().await.expect("shutdown");
+        }
+        assert_eq!(read(&mut io).await, request);
+        let reading = tokio::spawn(async move {
+            let second = read(&mut io).await;
+            (second, io)
+        });
+        // It waits for the answer now, on this one thread.
+        tokio::task::yield_now().await;
+        link.answered();
+        let (second, mut io) = reading.await.expect("woken");
+        assert_eq!(second, request);
+        if fin {
+            let reading = tokio::spawn(async move { read(&mut io).await });
+            tokio::task::yield_now().await;
+            link.answered();
+            assert_eq!(reading.await.expect("woken"), "", "the end");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_head_may_come_byte_by_byte_and_after_empty_lines() {
     let (mut client, mut io, _) = head_io(HeadSettings::default());
     for byte in "\r\n\r\nGET /> HTTP/1.2\r\nHost: a\r\n\r".bytes() {

@@ -1,111 +1,161 @@
-//! Puts a request head of our own in the place of the one that hyper writes.
-//!
-//! hyper lowers, regroups and re-encodes: it has no place for a target that `http::Uri` refuses, nor for the order in
-//! which repeated fields came. So it is given no more than it needs to send the body and to read the answer, and what it
-//! writes as the head is replaced on its way to the socket.
+//! A socket to the upstream on which heads are ours in both directions: what hyper writes as a request's head is
+//! replaced ([`Swap`]), and of an answer's head hyper reads only what delimits the body ([`AnswerHead`]).
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Where the head of a connection's next request is laid down.
-#[derive(Debug, Default)]
-pub(crate) struct NextHead(Mutex<Option<Bytes>>);
+use crate::proxy::{
+    answer::{self, AnswerHead},
+    swap::{Swap, mark},
+};
 
-impl NextHead {
-    /// Lays down the head of the next request that hyper is given.
-    pub(crate) fn put(&self, head: Bytes) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+/// What is laid down by one side of a connection for the other: by whoever asks, and by its [`HeadSwap`].
+#[derive(Debug, Default)]
+pub(crate) struct Heads(Mutex<Laid>);
+
+#[derive(Debug, Default)]
+struct Laid {
+    request: Option<Bytes>,
+    interim: Vec<AnswerHead>,
+    answer: Option<AnswerHead>,
+}
+
+impl Heads {
+    /// Lays down the head of the next request that hyper is given, with the mark for its target.
+    pub(crate) fn put_request(&self, head: Bytes) {
+        let mut laid = self.laid();
+        laid.request = Some(head);
+        laid.answer = None;
+        laid.interim.clear();
     }
 
-    fn take(&self) -> Option<Bytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Takes the head of the answer that hyper has read.
+    pub(crate) fn take_answer(&self) -> Option<AnswerHead> {
+        self.laid().answer.take()
+    }
+
+    /// Takes the interim heads (but for 100) that have come before the answer's.
+    pub(crate) fn take_interim(&self) -> Vec<AnswerHead> {
+        std::mem::take(&mut self.laid().interim)
+    }
+
+    fn laid(&self) -> MutexGuard<'_, Laid> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A socket on which hyper's next head becomes the one laid down in [`NextHead`]; all else passes through.
+/// A socket on which hyper's heads become those in [`Heads`], and the other way round; all else passes through.
 #[derive(Debug)]
 pub(crate) struct HeadSwap<S> {
     io: S,
-    next: Arc<NextHead>,
-    swapping: Option<Swapping>,
-}
-
-/// A head that is being written.
-#[derive(Debug)]
-struct Swapping {
-    /// What is left of ours.
-    ours: Bytes,
-    /// The length of hyper's.
-    replaced: usize,
+    heads: Arc<Heads>,
+    swap: Swap,
+    /// A request's head went out, and its answer's has not come whole.
+    is_awaiting: bool,
+    /// The beginning of an answer's head.
+    partial: BytesMut,
+    /// What hyper has to read before it gets more from `io`.
+    handing: BytesMut,
 }
 
 impl<S> HeadSwap<S> {
-    pub(crate) fn new(io: S, next: Arc<NextHead>) -> Self {
+    pub(crate) fn new(io: S, heads: Arc<Heads>) -> Self {
         Self {
             io,
-            next,
-            swapping: None,
+            heads,
+            swap: Swap::default(),
+            is_awaiting: false,
+            partial: BytesMut::new(),
+            handing: BytesMut::new(),
         }
     }
 
-    pub(crate) fn into_inner(self) -> S {
-        self.io
+    /// Returns the socket, and what was read from it and not handed to hyper.
+    pub(crate) fn into_parts(self) -> (S, Bytes) {
+        (self.io, self.handing.freeze())
     }
-}
 
-impl<S: AsyncWrite + Unpin> HeadSwap<S> {
-    /// Writes what is left of our head and what hyper has behind its own. Returns what hyper is told.
-    fn poll_swap(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        while let Some(swapping) = &mut self.swapping {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            slices[0] = IoSlice::new(&swapping.ours);
-            let mut used = 1;
-            // hyper's head is the start of what it writes, whole in the first buffer.
-            let behind = bufs
-                .first()
-                .map_or(&[][..], |buf| &buf[swapping.replaced..]);
-            let rest = std::iter::once(behind).chain(bufs.iter().skip(1).map(|buf| &**buf));
-            for (slot, buf) in slices[1..]
-                .iter_mut()
-                .zip(rest.filter(|buf| !buf.is_empty()))
-            {
-                *slot = IoSlice::new(buf);
-                used += 1;
-            }
-            let io = Pin::new(&mut self.io);
-            let written = ready!(poll_write_all_of(io, cx, &slices[..used]))?;
-            if written == 0 {
-                return Poll::Ready(Ok(0));
-            }
-            match written.checked_sub(swapping.ours.len()) {
-                Some(behind) => {
-                    let replaced = swapping.replaced;
-                    self.swapping = None;
-                    return Poll::Ready(Ok(replaced + behind));
+    /// Where a whole answer head is all of what was read, or stands before the body: the usual case, without a buffer
+    /// between. Returns whether it is done.
+    fn take_in_place(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> bool {
+        let new = &mut buf.filled_mut()[before..];
+        let Some(end) = answer::end(new, 0) else {
+            return false;
+        };
+        let Some(head) = AnswerHead::read(&new[..end]).filter(|head| !head.is_interim()) else {
+            return false;
+        };
+        let len = head.reduce(&mut new[..end]);
+        let all = new.len();
+        new.copy_within(end.., len);
+        buf.set_filled(before + len + all - end);
+        self.answered(head);
+        true
+    }
+
+    /// Takes what whole heads there are in `partial`. What hyper shall read is in `handing` then.
+    fn take_partial(&mut self, scanned: usize) {
+        let mut scanned = scanned;
+        while let Some(end) = answer::end(&self.partial, scanned) {
+            scanned = 0;
+            let mut raw = self.partial.split_to(end);
+            let head = AnswerHead::read(&raw).or_else(|| AnswerHead::read_bare(&raw));
+            match head {
+                // hyper knows who waits for leave to go on.
+                Some(head) if head.status() == CONTINUE => self.handing.unsplit(raw),
+                Some(head) if head.is_interim() => {
+                    let interim = &mut self.heads.laid().interim;
+                    if interim.len() < INTERIM_MAX {
+                        interim.push(head);
+                    }
                 }
-                None => swapping.ours.advance(written),
+                Some(head) => {
+                    raw.resize(head.bytes().len(), 0);
+                    let len = head.reduce(&mut raw);
+                    self.handing.extend_from_slice(&raw[..len]);
+                    self.handing.unsplit(self.partial.split());
+                    self.answered(head);
+                    return;
+                }
+                None => {
+                    self.handing.unsplit(raw);
+                    self.give_up();
+                    return;
+                }
             }
         }
-        poll_write_all_of(Pin::new(&mut self.io), cx, bufs)
+        if self.partial.len() > answer::HEAD_BYTES_MAX {
+            self.give_up();
+        }
     }
-}
 
-/// One buffer needs no vector, which costs the kernel more.
-fn poll_write_all_of<S: AsyncWrite>(
-    io: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    bufs: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    match bufs {
-        [one] => io.poll_write(cx, one),
-        several => io.poll_write_vectored(cx, several),
+    /// hyper has the answer; what else comes is its body.
+    fn answered(&mut self, head: AnswerHead) {
+        self.is_awaiting = false;
+        self.partial = BytesMut::new();
+        self.heads.laid().answer = Some(head);
+    }
+
+    /// Leaves it to hyper to say what is wrong.
+    fn give_up(&mut self) {
+        self.is_awaiting = false;
+        self.handing.unsplit(self.partial.split());
+    }
+
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.handing.len().min(buf.remaining());
+        buf.put_slice(&self.handing[..len]);
+        self.handing.advance(len);
+        if self.handing.is_empty() {
+            self.handing = BytesMut::new();
+        }
     }
 }
 
@@ -115,7 +165,33 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadSwap<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let this = &mut *self;
+        loop {
+            if !this.handing.is_empty() {
+                this.hand_out(buf);
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            if !this.is_awaiting {
+                return Poll::Ready(Ok(()));
+            }
+            if this.partial.is_empty() && this.take_in_place(buf, before) {
+                return Poll::Ready(Ok(()));
+            }
+            if buf.filled().len() == before {
+                // It ends within a head, or before one: hyper says which.
+                this.give_up();
+                if this.handing.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let scanned = this.partial.len();
+            this.partial.extend_from_slice(&buf.filled()[before..]);
+            buf.set_filled(before);
+            this.take_partial(scanned);
+        }
     }
 }
 
@@ -134,19 +210,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadSwap<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.swapping.is_none()
-            && let Some(ours) = this.next.take()
-        {
+        if !this.swap.is_under_way() {
             let first = bufs.first().map_or(&[][..], |buf| buf);
-            let Some(end) = memchr::memmem::find(first, HEAD_END) else {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            };
-            this.swapping = Some(Swapping {
-                ours,
-                replaced: end + HEAD_END.len(),
+            let mut laid = this.heads.laid();
+            let found = laid.request.as_ref().and_then(|ours| {
+                let method_len = memchr::memchr(b' ', ours)?;
+                mark().find_request(first, method_len)
             });
+            match found {
+                // What is left of the request before goes first.
+                Some(hypers) if hypers.start > 0 => {
+                    drop(laid);
+                    return Pin::new(&mut this.io).poll_write(cx, &first[..hypers.start]);
+                }
+                Some(hypers) => {
+                    let ours = laid.request.take().unwrap_or_default();
+                    this.swap.begin(ours, hypers.end);
+                    this.is_awaiting = true;
+                }
+                None => (),
+            }
         }
-        this.poll_swap(cx, bufs)
+        this.swap.poll_write(&mut this.io, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,10 +247,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadSwap<S> {
     }
 }
 
-const HEAD_END: &[u8] = b"\r\n\r\n";
+const CONTINUE: u16 = 100;
 
-/// How many buffers one write takes at most; what is over waits for the next.
-const SLICES_MAX: usize = 16;
+/// How many interim heads are kept until somebody takes them; more are dropped, as any client may drop them.
+const INTERIM_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;

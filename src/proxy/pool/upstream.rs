@@ -16,8 +16,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 
-use super::{HeadSwap, NextHead, Pool, RequestBody, Upload, UpstreamStream};
-use crate::proxy::{BodyError, timer::Deadline};
+use super::{HeadSwap, Heads, Pool, RequestBody, Upload, UpstreamStream};
+use crate::proxy::{BodyError, answer::AnswerHead, timer::Deadline};
 
 /// Why an exchange has no answer.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) enum ExchangeError {
     Unsent(Box<Request<RequestBody>>),
     /// The connection broke, or brought something that is no answer.
     Hyper(hyper::Error),
+    /// It brought something that hyper takes for an answer's head, and we do not.
+    Unreadable,
     /// The answer's head did not come in time.
     Timeout,
 }
@@ -37,7 +39,7 @@ pub(crate) enum ExchangeError {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     sender: SendRequest<RequestBody>,
-    next_head: Arc<NextHead>,
+    heads: Arc<Heads>,
     /// `None` once it has ended.
     driver: Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
     deadline: Deadline,
@@ -48,12 +50,12 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(super) fn new(
         sender: SendRequest<RequestBody>,
-        next_head: Arc<NextHead>,
+        heads: Arc<Heads>,
         driver: Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>,
     ) -> Self {
         Self {
             sender,
-            next_head,
+            heads,
             driver: Some(driver),
             deadline: Deadline::default(),
             is_kept: false,
@@ -63,7 +65,10 @@ impl Upstream {
     /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then.
     ///
     /// `head`: what is sent in place of the head that hyper makes of `request`, whose own method and framing must be the
-    /// same. `upload`: what `request`'s body tells. `within`: how long neither the answer may come nor a part of the request's body be sent.
+    /// same. `upload`: what `request`'s body tells. `within`: how long neither the answer may come nor a part of the
+    /// request's body be sent. `interim`: hears each head before the answer's, but for a 100, as soon as it is there.
+    ///
+    /// Returns the head as it came, and what hyper made of what it was shown of it.
     ///
     /// # Cancel safety
     /// Dropping it breaks the exchange off; the connection cannot be used again and must be dropped, too.
@@ -73,18 +78,23 @@ impl Upstream {
         request: Request<RequestBody>,
         upload: Option<&Upload>,
         within: Duration,
-    ) -> Result<Response<Incoming>, ExchangeError> {
+        mut interim: impl FnMut(AnswerHead),
+    ) -> Result<(AnswerHead, Response<Incoming>), ExchangeError> {
         self.deadline.set(within);
-        self.next_head.put(head);
+        self.heads.put_request(head);
         let mut answer = pin!(self.sender.try_send_request(request));
-        let (driver, deadline) = (&mut self.driver, &mut self.deadline);
+        let (driver, deadline, heads) = (&mut self.driver, &mut self.deadline, &self.heads);
         let outcome = poll_fn(|cx| {
             drive(driver, cx);
+            heads.take_interim().into_iter().for_each(&mut interim);
             match answer
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
             {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Ok(response)) => Poll::Ready(match heads.take_answer() {
+                    Some(head) => Ok((head, response)),
+                    None => Err(ExchangeError::Unreadable),
+                }),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                     Some(request) => ExchangeError::Unsent(Box::new(request)),
                     None => ExchangeError::Hyper(error.into_error()),

@@ -46,43 +46,44 @@ async fn a_get_crosses_with_its_header_case_and_comes_back() {
     assert_eq!(
         answer,
         "HTTP/1.1 299 Quite Fine\r\nDate: yesterday\r\nSeRver: legacy\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\
-         Content-Length: 2\r\nconnection: close\r\n\r\nok"
+         Content-Length: 2\r\nConnection: close\r\n\r\nok"
     );
 }
 
 #[tokio::test]
 async fn answers_of_every_framing_reach_the_client() {
-    let close = "connection: close\r\n";
+    let close = "Connection: close\r\n";
     for (answer, expected) in [
         (
             "HTTP/1.1 204 No Content\r\nA: 1\r\n\r\n",
             format!("HTTP/1.1 204 No Content\r\nA: 1\r\n{close}\r\n"),
         ),
-        // hyper leaves the length out, as RFC 9110 §15.4.5 allows.
         (
             "HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 9\r\n\r\n",
-            format!("HTTP/1.1 304 Not Modified\r\nETag: x\r\n{close}\r\n"),
+            format!("HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 9\r\n{close}\r\n"),
         ),
         (
             "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
-            format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{close}\r\na"),
+            format!(
+                "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n{close}\r\na"
+            ),
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n0\r\n\r\n",
             format!(
-                "HTTP/1.1 200 OK\r\n{close}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{close}\r\n2\r\nab\r\n0\r\n\r\n"
             ),
         ),
         // It ends where the connection ends, and says HTTP/1.0.
         (
             "HTTP/1.0 200 OK\r\nA: 1\r\n\r\nall of it",
             format!(
-                "HTTP/1.1 200 OK\r\nA: 1\r\n{close}transfer-encoding: chunked\r\n\r\n9\r\nall of it\r\n0\r\n\r\n"
+                "HTTP/1.1 200 OK\r\nA: 1\r\n{close}Transfer-Encoding: chunked\r\n\r\n9\r\nall of it\r\n0\r\n\r\n"
             ),
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: X-Own, keep-alive\r\nX-Own: 1\r\nKeep-Alive: timeout=9\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{close}\r\n"),
         ),
     ] {
         check_answer(GET, answer, &expected).await;
@@ -90,11 +91,56 @@ async fn answers_of_every_framing_reach_the_client() {
 }
 
 #[tokio::test]
+async fn early_hints_reach_the_client_before_the_answer() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n";
+    let (upstream, _front, mut client) = with_client().await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    for _ in 0..3 {
+        // Each is waited for before the next is sent.
+        peer.send(hints).await;
+        assert_eq!(client.until("\r\n\r\n").await, hints);
+    }
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+    peer.send(answer).await;
+    assert_eq!(client.until("\r\n\r\na").await, answer);
+    // HTTP/1.0 knows no interim answers.
+    client
+        .send("GET / HTTP/1.0\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .await;
+    peer.head().await;
+    peer.send(hints).await.send(answer).await;
+    assert_eq!(
+        client.rest().await,
+        "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na"
+    );
+}
+
+#[tokio::test]
+async fn hints_before_no_answer_come_before_ours_or_not_at_all() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    let (upstream, _front, mut client) = with_client().await;
+    client.send(GET).await;
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    peer.send(&format!("{hints}HTTP/1.1 200 OK\r\nbroken\r\n\r\n"))
+        .await;
+    let answer = client.rest().await;
+    let ours = answer.strip_prefix(hints).unwrap_or(&answer);
+    assert!(ours.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+    assert_eq!(
+        answer.matches("103 Early").count(),
+        usize::from(ours.len() < answer.len())
+    );
+}
+
+#[tokio::test]
 async fn head_keeps_the_length_of_what_is_not_there() {
     check_answer(
         "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 405 No\r\nContent-Length: 112\r\n\r\n",
-        "HTTP/1.1 405 No\r\nContent-Length: 112\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 405 No\r\nContent-Length: 112\r\nConnection: close\r\n\r\n",
     )
     .await;
 }
@@ -201,7 +247,7 @@ async fn keep_alive_is_passed_on_where_the_connection_stays() {
     peer.send(answer).await;
     assert_eq!(
         client.rest().await,
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
     );
     // We ask for it.
     let mut client = front.client().await;

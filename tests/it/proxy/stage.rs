@@ -50,6 +50,21 @@ impl Upstream {
         )
     }
 
+    /// Its address as a `Host` has it.
+    pub(crate) fn authority(&self) -> String {
+        self.socket.local_addr().expect("address").to_string()
+    }
+
+    /// A client without Sidestream between.
+    pub(crate) async fn client(&self) -> Peer {
+        Peer::connect(self.socket.local_addr().expect("address")).await
+    }
+
+    /// Accepts, however long that takes.
+    pub(crate) async fn accept_whenever(&self) -> Peer {
+        Peer::new(self.socket.accept().await.expect("accept").0)
+    }
+
     pub(crate) async fn accept(&self) -> Peer {
         let (stream, _) = within(self.socket.accept()).await.expect("accept");
         Peer::new(stream)
@@ -103,36 +118,64 @@ impl Peer {
     pub(crate) fn until(&mut self, end: &str) -> impl Future<Output = String> {
         let end = end.to_owned();
         within(async move {
-            loop {
-                let found = memchr::memmem::find(&self.read, end.as_bytes());
-                if let Some(at) = found {
-                    let rest = self.read.split_off(at + end.len());
-                    let taken = std::mem::replace(&mut self.read, rest);
-                    return text(taken);
-                }
-                if !self.more().await {
-                    panic!("ended before {end:?}: {:?}", text(self.read.clone()));
-                }
-            }
+            let found = self.try_until(&end).await;
+            found.unwrap_or_else(|| panic!("ended before {end:?}: {:?}", text(self.read.clone())))
         })
+    }
+
+    /// Reads up to and including `end`; `None` if the stream ends before.
+    pub(crate) async fn try_until(&mut self, end: &str) -> Option<String> {
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.read, end.as_bytes()) {
+                let rest = self.read.split_off(at + end.len());
+                return Some(text(std::mem::replace(&mut self.read, rest)));
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// Reads so many bytes; `None` if the stream ends before.
+    pub(crate) async fn try_exactly(&mut self, len: usize) -> Option<String> {
+        while self.read.len() < len {
+            if !self.more().await {
+                return None;
+            }
+        }
+        let rest = self.read.split_off(len);
+        Some(text(std::mem::replace(&mut self.read, rest)))
     }
 
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
     }
 
+    /// Reads a head whose lines may end in LF alone.
+    #[track_caller]
+    pub(crate) fn lenient_head(&mut self) -> impl Future<Output = String> {
+        within(async move {
+            loop {
+                let ends = ["\r\n\r\n", "\n\n", "\n\r\n"]
+                    .into_iter()
+                    .filter_map(|end| {
+                        let at = memchr::memmem::find(&self.read, end.as_bytes())?;
+                        Some(at + end.len())
+                    });
+                if let Some(end) = ends.min() {
+                    let rest = self.read.split_off(end);
+                    return text(std::mem::replace(&mut self.read, rest));
+                }
+                assert!(self.more().await, "no head: {:?}", text(self.read.clone()));
+            }
+        })
+    }
+
     #[track_caller]
     pub(crate) fn exactly(&mut self, len: usize) -> impl Future<Output = String> {
         within(async move {
-            while self.read.len() < len {
-                assert!(
-                    self.more().await,
-                    "ended early: {:?}",
-                    text(self.read.clone())
-                );
-            }
-            let rest = self.read.split_off(len);
-            text(std::mem::replace(&mut self.read, rest))
+            let found = self.try_exactly(len).await;
+            found.unwrap_or_else(|| panic!("ended early: {:?}", text(self.read.clone())))
         })
     }
 
@@ -148,6 +191,13 @@ impl Peer {
     async fn more(&mut self) -> bool {
         self.stream.read_buf(&mut self.read).await.unwrap_or(0) > 0
     }
+}
+
+/// The bytes of a text in Latin-1.
+pub(crate) fn latin_1(text: &str) -> Vec<u8> {
+    text.chars()
+        .map(|char| u8::try_from(char).expect("Latin-1"))
+        .collect()
 }
 
 fn text(bytes: Vec<u8>) -> String {

@@ -47,7 +47,7 @@ async fn a_refused_upgrade_is_passed_on_and_closes() {
         .await;
     assert_eq!(
         client.rest().await,
-        "HTTP/1.1 403 No\r\nContent-Length: 4\r\nX-Why: so\r\nconnection: close\r\n\r\nnope"
+        "HTTP/1.1 403 No\r\nContent-Length: 4\r\nX-Why: so\r\nConnection: close\r\n\r\nnope"
     );
     assert_eq!(peer.rest().await, "", "the frames stay here");
 }

@@ -1,74 +1,148 @@
-//! What reaches the socket in place of hyper's head.
+//! Heads on their way to the upstream and back.
 
-use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::{HeadSwap, NextHead};
+use super::{HeadSwap, Heads};
+use crate::proxy::{answer::AnswerHead, swap::mark};
 
-/// Writes `parts` as hyper would, each call taking up where the one before ended, to a socket that takes `room` bytes.
-async fn written(ours: &[&'static str], writes: &[&[&str]], room: usize) -> String {
-    let (near, mut far) = duplex(room);
-    let reading = tokio::spawn(async move {
-        let mut got = String::new();
-        far.read_to_string(&mut got).await.expect("a whole stream");
-        got
-    });
-    let next = Arc::new(NextHead::default());
-    let mut io = HeadSwap::new(near, Arc::clone(&next));
-    for (at, parts) in writes.iter().enumerate() {
-        if let Some(head) = ours.get(at).filter(|head| !head.is_empty()) {
-            next.put(Bytes::from_static(head.as_bytes()));
-        }
-        let mut slices: Vec<IoSlice> = parts
-            .iter()
-            .map(|part| IoSlice::new(part.as_bytes()))
-            .collect();
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            let taken = io.write_vectored(left).await.expect("written");
-            assert!(taken > 0, "a write of nothing");
-            IoSlice::advance_slices(&mut left, taken);
+struct Scene {
+    io: HeadSwap<DuplexStream>,
+    heads: Arc<Heads>,
+    upstream: DuplexStream,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (near, upstream) = duplex(1 << 20);
+        let heads = Arc::new(Heads::default());
+        Self {
+            io: HeadSwap::new(near, Arc::clone(&heads)),
+            heads,
+            upstream,
         }
     }
-    io.shutdown().await.expect("shut down");
-    drop(io);
-    reading.await.expect("read")
+
+    /// Sends `ours`; hyper has `before` still to write.
+    async fn ask(&mut self, before: &str, ours: &'static str) {
+        self.heads.put_request(Bytes::from_static(ours.as_bytes()));
+        let hypers = format!("{before}GET {} HTTP/1.1\r\n\r\n", mark().target);
+        self.io.write_all(hypers.as_bytes()).await.expect("written");
+        let mut got = vec![0; before.len() + ours.len()];
+        self.upstream.read_exact(&mut got).await.expect("sent");
+        assert_eq!(String::from_utf8_lossy(&got), format!("{before}{ours}"));
+    }
+
+    /// What hyper reads of `answer`, which comes in pieces of `piece` bytes, up to its end.
+    async fn read(mut self, answer: &str, piece: usize) -> (String, Self) {
+        let mut seen = Vec::new();
+        let (near, far) = duplex(1);
+        let mut upstream = std::mem::replace(&mut self.upstream, near);
+        drop(far);
+        let answer = answer.as_bytes().to_vec();
+        let sending = async {
+            for piece in answer.chunks(piece) {
+                upstream.write_all(piece).await.expect("sent");
+                tokio::task::yield_now().await;
+            }
+            drop(upstream);
+        };
+        let reading = async {
+            let mut room = [0; 64];
+            loop {
+                match self.io.read(&mut room).await.expect("read") {
+                    0 => break,
+                    len => seen.extend_from_slice(&room[..len]),
+                }
+            }
+        };
+        tokio::join!(sending, reading);
+        (String::from_utf8(seen).expect("text"), self)
+    }
 }
 
 #[tokio::test]
-async fn each_head_is_replaced_and_nothing_else_however_small_the_socket() {
-    let ours = [
-        "GET /\"x\" HTTP/1.1\r\nHOST: h\r\n\r\n",
-        "",
-        "LAST / HTTP/1.1\r\n\r\n",
-    ];
-    let writes: [&[&str]; 4] = [
-        &[
-            "GET / HTTP/1.1\r\n\r\nin the same buffer, ",
-            "behind, ",
-            "last",
-        ],
-        &["; a body\r\n\r\nlike a head"],
-        &["POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n"],
-        &["the", " ", "end"],
-    ];
-    for room in [1, 2, 7, 64, 4096] {
+async fn a_request_goes_out_behind_what_was_left_of_the_one_before() {
+    let mut scene = Scene::new();
+    scene
+        .ask("", "GET /\"x\" HTTP/1.1\r\nHOST: h\r\n\r\n")
+        .await;
+    scene
+        .ask("--b\r\n\r\nHTTP/1.1\r\n\r\n", "GET /y HTTP/1.1\r\n\r\n")
+        .await;
+}
+
+#[tokio::test]
+async fn hyper_reads_a_reduced_head_and_the_whole_body_however_it_comes() {
+    let body = "x".repeat(500);
+    let answer = format!("HTTP/1.1 200 Fine\r\nA: 1\r\nContent-Length: 500\r\nB: 2\r\n\r\n{body}");
+    for piece in [1, 3, 60, 10_000] {
+        let mut scene = Scene::new();
+        scene.ask("", "GET / HTTP/1.1\r\n\r\n").await;
+        let (seen, scene) = scene.read(&answer, piece).await;
         assert_eq!(
-            written(&ours, &writes, room).await,
-            "GET /\"x\" HTTP/1.1\r\nHOST: h\r\n\r\nin the same buffer, behind, last; a body\r\n\r\nlike a head\
-             LAST / HTTP/1.1\r\n\r\nthe end",
-            "{room} bytes at once"
+            seen,
+            format!("HTTP/1.1 200 Fine\r\nContent-Length: 500\r\n\r\n{body}")
         );
+        let head = scene.heads.take_answer().expect("a head");
+        assert_eq!(head.bytes()[..], answer.as_bytes()[..answer.len() - 500]);
+        assert_eq!(scene.heads.take_answer(), None);
     }
 }
 
 #[tokio::test]
-async fn more_buffers_than_one_write_takes_all_arrive() {
-    let mut parts = vec!["GET / HTTP/1.1\r\n\r\n"];
-    parts.resize(100, "ab");
-    let got = written(&["X\r\n\r\n"], &[&parts], 4096).await;
-    assert_eq!(got, format!("X\r\n\r\n{}", "ab".repeat(99)));
+async fn interim_heads_are_laid_down_and_leave_to_go_on_is_hypers() {
+    let answer = "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: b\r\n\r\nHTTP/1.1 204 No Content\r\nX: 1\r\n\r\n";
+    for piece in [1, 30, 10_000] {
+        let mut scene = Scene::new();
+        scene.ask("", "GET / HTTP/1.1\r\n\r\n").await;
+        let (seen, scene) = scene.read(answer, piece).await;
+        assert_eq!(
+            seen,
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"
+        );
+        let interim = scene.heads.take_interim();
+        let links: Vec<_> = interim.iter().map(AnswerHead::interim).collect();
+        let link = |to: &str| format!("HTTP/1.1 103 Early Hints\r\nLink: {to}\r\n\r\n");
+        assert_eq!(links, [link("a"), link("b")]);
+        assert_eq!(scene.heads.take_answer().expect("a head").status(), 204);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_left_to_hyper() {
+    for garbage in [
+        "HTTP/1.1 200 OK\r\nno field\r\n\r\nbody",
+        "HTTP/1.1 200 OK\r\nCut: of",
+        "\r\n\r\n",
+        "",
+    ] {
+        for piece in [1, 10_000] {
+            let mut scene = Scene::new();
+            scene.ask("", "GET / HTTP/1.1\r\n\r\n").await;
+            let (seen, scene) = scene.read(garbage, piece).await;
+            assert_eq!(seen, garbage);
+            assert_eq!(scene.heads.take_answer(), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_not_kept_for_ever() {
+    let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(300 << 10));
+    let mut scene = Scene::new();
+    scene.ask("", "GET / HTTP/1.1\r\n\r\n").await;
+    let (seen, _) = scene.read(&endless, 8192).await;
+    assert_eq!(seen, endless);
+}
+
+#[tokio::test]
+async fn what_comes_unasked_passes() {
+    let (seen, scene) = Scene::new()
+        .read("HTTP/1.1 408 Late\r\nA: 1\r\n\r\n", 100)
+        .await;
+    assert_eq!(seen, "HTTP/1.1 408 Late\r\nA: 1\r\n\r\n");
+    assert_eq!(scene.heads.take_answer(), None);
 }

@@ -1,0 +1,294 @@
+//! The head of an answer, in the upstream's own bytes.
+//!
+//! hyper keeps neither the order of repeated fields, nor the case of names unless it is paid for, nor a length where
+//! there is no body. So it reads no more of an answer than what delimits its body ([`AnswerHead::reduce`]), writes no
+//! more to the client than how that body goes out, and the client gets the rest as the upstream wrote it
+//! ([`ClientHead`]).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    fields::{CRLF, Copy, Kind, Line, is_text, named, split},
+    hop::tokens,
+};
+
+/// A whole head: a status line, fields, an empty line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerHead {
+    /// As it came, but that every line ends in CRLF.
+    bytes: Bytes,
+    status: u16,
+    /// The fields, in their order.
+    lines: Vec<Line>,
+    /// There is a field of these names at all; most heads have none.
+    has_connection: bool,
+    has_keep_alive: bool,
+    has_trailer: bool,
+}
+
+/// Finds the end of the head in `bytes`, which begin with its first line; `scanned` of them were looked at before.
+///
+/// A line may end in LF alone, as every client takes it.
+pub(super) fn end(bytes: &[u8], scanned: usize) -> Option<usize> {
+    memchr::memchr_iter(b'\n', &bytes[scanned..]).find_map(|found| {
+        let at = scanned + found;
+        let line = bytes[..at].strip_suffix(b"\r").unwrap_or(&bytes[..at]);
+        line.ends_with(b"\n").then_some(at + 1)
+    })
+}
+
+impl AnswerHead {
+    /// Takes a whole head. `None` if that is no HTTP/1 answer.
+    pub(super) fn read(head: &[u8]) -> Option<Self> {
+        let feed = memchr::memchr(b'\n', head)?;
+        let line = head[..feed].strip_suffix(b"\r")?;
+        let status = status(line)?;
+        let lines = split(head, feed + 1)?;
+        let has = |kind| lines.iter().any(|line| line.kind == kind);
+        Some(Self {
+            bytes: Bytes::copy_from_slice(head),
+            status,
+            has_connection: has(Kind::Connection),
+            has_keep_alive: has(Kind::KeepAlive),
+            has_trailer: has(Kind::Trailer),
+            lines,
+        })
+    }
+
+    /// Takes a whole head of which lines end in LF alone.
+    pub(super) fn read_bare(head: &[u8]) -> Option<Self> {
+        let mut normal = Vec::with_capacity(head.len() + ADDED_BYTES_LIKELY);
+        for line in head.split_inclusive(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\n")?;
+            normal.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            normal.extend_from_slice(CRLF);
+        }
+        Self::read(&normal)
+    }
+
+    /// Returns the status; 100 to 999.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns whether another head follows before the answer itself.
+    pub(super) fn is_interim(&self) -> bool {
+        matches!(self.status, 100..=199) && self.status != SWITCHING_PROTOCOLS
+    }
+
+    /// Returns the bytes as they came.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Writes what hyper needs of it to the start of `room`, which is as long as [`AnswerHead::bytes`]; returns how long
+    /// that is.
+    pub(super) fn reduce(&self, room: &mut [u8]) -> usize {
+        let mut len = 0;
+        let mut put = |bytes: &[u8]| {
+            room[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
+        };
+        put(&self.bytes[..self.first_field()]);
+        for line in &self.lines {
+            if let Kind::Connection | Kind::ContentLength | Kind::TransferEncoding = line.kind {
+                put(line.whole(&self.bytes));
+            }
+        }
+        put(CRLF);
+        len
+    }
+
+    /// Writes an interim head for the client: all but what is about the upstream's connection with us.
+    pub(super) fn interim(&self) -> Bytes {
+        let named = self.named();
+        let mut head = Copy::of(&self.bytes, 0);
+        head.version(b"HTTP/1.1");
+        for line in &self.lines {
+            if !crosses(line, &self.bytes, &named) {
+                head.leave_out(line);
+            }
+        }
+        head.end()
+    }
+
+    /// Returns whether the upstream says that its connection stays open.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.has_connection
+            && self
+                .options()
+                .any(|token| token.eq_ignore_ascii_case(b"keep-alive"))
+    }
+
+    /// Returns how long the upstream keeps its connection by its own word: `Keep-Alive: timeout=5, max=100`, less a
+    /// second for the way.
+    pub(super) fn keep_alive_timeout(&self) -> Option<Duration> {
+        if !self.has_keep_alive {
+            return None;
+        }
+        let mut tokens = self.values(Kind::KeepAlive).flat_map(tokens);
+        let seconds = tokens.find_map(|token| token.strip_prefix(b"timeout="))?;
+        let seconds = std::str::from_utf8(seconds).ok()?;
+        let seconds: u64 = seconds.trim_matches('"').parse().ok()?;
+        Some(Duration::from_secs(seconds.saturating_sub(1)))
+    }
+
+    /// Returns the values of `Trailer`.
+    pub(super) fn trailers(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = if self.has_trailer {
+            &self.lines[..]
+        } else {
+            &[]
+        };
+        let trailers = lines.iter().filter(|line| line.kind == Kind::Trailer);
+        trailers.map(|line| line.value(&self.bytes))
+    }
+
+    fn values(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
+        let lines = self.lines.iter().filter(move |line| line.kind == kind);
+        lines.map(|line| line.value(&self.bytes))
+    }
+
+    /// What `Connection` takes away.
+    fn named(&self) -> Vec<&[u8]> {
+        match self.has_connection {
+            true => named(self.values(Kind::Connection)),
+            false => Vec::new(),
+        }
+    }
+
+    fn options(&self) -> impl Iterator<Item = &[u8]> {
+        self.values(Kind::Connection).flat_map(tokens)
+    }
+
+    /// Where the status line ends.
+    fn first_field(&self) -> usize {
+        self.lines
+            .first()
+            .map_or(self.bytes.len() - CRLF.len(), |line| line.start as usize)
+    }
+}
+
+fn status(line: &[u8]) -> Option<u16> {
+    let digits = line.strip_prefix(b"HTTP/1.")?.get(1..)?;
+    let code = digits.strip_prefix(b" ")?;
+    if !matches!(code.get(3), None | Some(b' ')) || !is_text(line) {
+        return None;
+    }
+    let code = std::str::from_utf8(code.get(..3)?).ok()?;
+    code.parse().ok().filter(|status| *status >= 100)
+}
+
+/// The head that a client gets.
+#[derive(Debug)]
+pub(crate) struct ClientHead {
+    /// As it came from the upstream.
+    pub(crate) head: AnswerHead,
+    /// The request was HEAD.
+    pub(crate) is_to_head: bool,
+    /// Where the client's connection stays open, the answer says so. HTTP/1.1 does not ask for it, but where the upstream
+    /// does, the client has always seen it.
+    pub(crate) says_it_stays: bool,
+}
+
+impl ClientHead {
+    /// Writes it whole. `hypers`: the head that hyper wrote, which says how the body goes out and whether the connection
+    /// stays. Where hyper and the upstream speak of the same thing, hyper's word stands in the upstream's place.
+    pub(super) fn write(&self, hypers: &[u8]) -> Bytes {
+        let bytes = &self.head.bytes;
+        let has_no_body = self.is_to_head || self.head.status == NOT_MODIFIED;
+        // The version is the client's, as hyper knows it.
+        let version = hypers.get(..VERSION_LEN).unwrap_or(b"HTTP/1.1");
+        // A HEAD is answered with what a GET's answer would say of its body.
+        let may_say_coding = self.is_to_head && version == b"HTTP/1.1";
+        let mut framing = Framing::read(hypers);
+        if has_no_body {
+            framing.content_length = None;
+        }
+        if self.says_it_stays && version == b"HTTP/1.1" {
+            framing.connection.get_or_insert(b"keep-alive");
+        }
+        let named = self.head.named();
+        let mut has_coding = false;
+        let mut head = Copy::of(bytes, ADDED_BYTES_LIKELY);
+        head.version(version);
+        for line in &self.head.lines {
+            match line.kind {
+                Kind::Connection => head.say(line, framing.connection.take()),
+                Kind::ContentLength if has_no_body => (),
+                Kind::ContentLength => head.say(line, framing.content_length.take()),
+                // As it came: other codings than `chunked` are within it.
+                Kind::TransferEncoding if framing.transfer_encoding.is_some() || may_say_coding => {
+                    has_coding = true;
+                }
+                Kind::TransferEncoding => head.leave_out(line),
+                _ if crosses(line, bytes, &named) => (),
+                _ => head.leave_out(line),
+            }
+        }
+        let coding = framing.transfer_encoding.filter(|_| !has_coding);
+        for (name, value) in [
+            (&b"Connection"[..], framing.connection),
+            (b"Content-Length", framing.content_length),
+            (b"Transfer-Encoding", coding),
+        ] {
+            if let Some(value) = value {
+                head.add(name, &[value]);
+            }
+        }
+        head.end()
+    }
+}
+
+fn crosses(line: &Line, head: &[u8], named: &[&[u8]]) -> bool {
+    let is_named = |name: &[u8]| named.iter().any(|one| one.eq_ignore_ascii_case(name));
+    !(line.kind.is_hop_by_hop() || !named.is_empty() && is_named(line.name(head)))
+}
+
+/// What hyper's own head says about how the answer goes out.
+#[derive(Debug, Default)]
+struct Framing<'a> {
+    connection: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
+    transfer_encoding: Option<&'a [u8]>,
+}
+
+impl<'a> Framing<'a> {
+    fn read(head: &'a [u8]) -> Self {
+        let mut framing = Self::default();
+        let mut start = 0;
+        for feed in memchr::memchr_iter(b'\n', head) {
+            let line = &head[start..feed];
+            start = feed + 1;
+            // hyper writes them like this.
+            let value = |name: &[u8]| line.strip_prefix(name)?.strip_suffix(b"\r");
+            match line.first() {
+                Some(b'c') => {
+                    framing.connection = value(b"connection: ").or(framing.connection);
+                    framing.content_length = value(b"content-length: ").or(framing.content_length);
+                }
+                Some(b't') => {
+                    framing.transfer_encoding =
+                        value(b"transfer-encoding: ").or(framing.transfer_encoding);
+                }
+                _ => (),
+            }
+        }
+        framing
+    }
+}
+
+const VERSION_LEN: usize = b"HTTP/1.1".len();
+const SWITCHING_PROTOCOLS: u16 = 101;
+const NOT_MODIFIED: u16 = 304;
+
+/// The longest head that is looked for the end of; hyper reads a little more.
+pub(super) const HEAD_BYTES_MAX: usize = 256 << 10;
+
+/// What hyper usually adds: no more than a hint.
+const ADDED_BYTES_LIKELY: usize = 64;
+
+#[cfg(test)]
+mod tests;
