@@ -34,7 +34,7 @@ pub use auth::{
 pub use grant::{Denied, Grant};
 pub use predicate::ParseError;
 pub use principal::{Mechanism, Principal};
-pub use request::{KeptHead, RequestHead};
+pub use request::{KeptHead, RequestHead, subprotocols};
 
 use crate::delivery::Ending;
 use crate::notation::mounts::{Mount, Mounts};
@@ -59,6 +59,8 @@ pub struct AccessSettings {
     pub cookie_name: Option<String>,
     /// The query parameter that may carry a token, since browsers cannot set headers on a WebSocket; none looks at none.
     pub token_parameter: Option<String>,
+    /// The WebSocket subprotocol behind whose name a token may stand; none looks at none.
+    pub token_protocol: Option<String>,
     /// Which pages may connect.
     pub origins: OriginSettings,
     /// How many failed logins are borne.
@@ -80,6 +82,7 @@ impl Default for AccessSettings {
             configured_permissions: Vec::new(),
             cookie_name: Some("rh_auth".to_owned()),
             token_parameter: None,
+            token_protocol: None,
             origins: OriginSettings::default(),
             guard: GuardSettings::default(),
             root_role: Some("admin".to_owned()),
@@ -119,6 +122,7 @@ impl Access {
             forward: settings.forward,
             cookie_name: settings.cookie_name,
             token_parameter: settings.token_parameter,
+            token_protocol: settings.token_protocol,
             origins: settings.origins,
         });
         let permissions = Permissions::configured(settings.configured_permissions);

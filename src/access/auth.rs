@@ -35,7 +35,7 @@ pub use users::{PasswordKind, Unavailable, UserSettings, Users};
 
 use crate::access::acl::Problem;
 use crate::access::principal::{Mechanism, Principal};
-use crate::access::request::RequestHead;
+use crate::access::request::{RequestHead, subprotocols};
 use basic::BasicCredentials;
 use configured::ConfiguredUsers;
 use forward::ForwardAuth;
@@ -67,6 +67,7 @@ pub(crate) struct Authenticator {
     forward: Option<ForwardAuth>,
     cookie_name: Option<String>,
     token_parameter: Option<String>,
+    token_protocol: Option<String>,
     origins: OriginSettings,
 }
 
@@ -79,6 +80,7 @@ pub(crate) struct Mechanisms {
     pub(crate) forward: Option<(ForwardSettings, Arc<dyn Identity>)>,
     pub(crate) cookie_name: Option<String>,
     pub(crate) token_parameter: Option<String>,
+    pub(crate) token_protocol: Option<String>,
     pub(crate) origins: OriginSettings,
 }
 
@@ -107,6 +109,7 @@ impl Authenticator {
             forward,
             cookie_name: mechanisms.cookie_name,
             token_parameter: mechanisms.token_parameter,
+            token_protocol: mechanisms.token_protocol,
             origins: mechanisms.origins,
         };
         (authenticator, problems)
@@ -168,7 +171,7 @@ impl Authenticator {
         Ok(Attempt::Wrong(tried))
     }
 
-    /// The values of `Authorization`, or the one that the cookie or the query parameter stands for.
+    /// The values of `Authorization`, or the one that the cookie, the query parameter or the subprotocol stands for.
     fn authorizations(&self, head: &RequestHead) -> Vec<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let given: Vec<String> = head
@@ -190,8 +193,15 @@ impl Authenticator {
             let token = head.parameters(self.token_parameter.as_deref()?).next()?;
             Some(format!("Bearer {token}"))
         };
+        let from_protocol = || {
+            let announced = self.token_protocol.as_deref()?;
+            let mut offered = subprotocols(&head.headers);
+            offered.find(|protocol| *protocol == announced)?;
+            Some(format!("Bearer {}", offered.next()?))
+        };
         if given.is_empty() {
             let carried = from_cookie().or_else(from_parameter);
+            let carried = carried.or_else(from_protocol);
             carried.into_iter().collect()
         } else {
             given

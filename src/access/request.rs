@@ -118,6 +118,13 @@ impl RequestHead {
     }
 }
 
+/// Returns the subprotocols that a WebSocket client offers, in their order (RFC 6455 §4.1).
+pub fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let lines = lines.filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
 fn decode_segment(segment: &str) -> String {
     let keep_slash = segment.replace("%2F", "%252F").replace("%2f", "%252f");
     match percent_decode_str(&keep_slash).decode_utf8() {

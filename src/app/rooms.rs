@@ -107,6 +107,7 @@ pub(super) async fn streams(
         MetadataSettings {
             permissions: permissions.clone(),
             finds_per_second: u32::try_from(limits.finds_per_second).unwrap_or(u32::MAX),
+            grace: streams.acl.grace,
         },
         catalog(limits, streams),
         access(config, streams, users.clone())?,
@@ -166,6 +167,7 @@ pub(super) async fn streams(
         tasks.clone(),
     )?;
     Ok(Arc::new(Streaming {
+        token_protocol: streams.auth.token_protocol.clone(),
         mounts,
         admission: Admission {
             metadata: Arc::clone(&metadata),
@@ -297,6 +299,7 @@ fn access(
         jwt,
         forward,
         token_parameter: streams.auth.token_parameter.clone(),
+        token_protocol: streams.auth.token_protocol.clone(),
         configured_users: streams.auth.users.0.clone(),
         configured_permissions: acl.permissions.clone(),
         cookie_name: streams.auth.cookie.clone(),

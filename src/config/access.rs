@@ -26,6 +26,8 @@ pub struct Auth {
     pub forward: Option<(AskedUrl, ForwardAuth)>,
     /// The query parameter that may carry a token; `None`: none does.
     pub token_parameter: Option<String>,
+    /// The WebSocket subprotocol whose name announces a token; `None`: there is none.
+    pub token_protocol: Option<String>,
     /// The cookie that may carry what else stands in `Authorization`; `None`: no cookie does.
     pub cookie: Option<String>,
     /// Whose `Origin` is looked at.
@@ -174,6 +176,8 @@ pub struct Acl {
     pub mongo: Option<MongoAcl>,
     /// Permissions of the configuration: those of `acl.file`, then each `[[acl.permission]]`.
     pub permissions: Vec<Document>,
+    /// How long events go on while permissions or users of another database are not watched.
+    pub grace: Duration,
 }
 
 /// `[acl.mongo]`, RESTHeart's `mongoAclAuthorizer`.
@@ -202,6 +206,11 @@ pub(super) fn read_auth(section: Section<'_>) -> Auth {
         }
         text => Ok(Some(text.to_owned())),
     });
+    let token_protocol = section.parsed("token_protocol", None, |text| match text {
+        "" => Ok(None),
+        text if HeaderName::from_bytes(text.as_bytes()).is_ok() => Ok(Some(text.to_owned())),
+        _ => Err("must be the name of a subprotocol, without blanks and commas".to_owned()),
+    });
     let cookie = section.parsed("cookie", Some(COOKIE.to_owned()), cookie_name);
     let checks = [
         ("off", OriginCheck::Off),
@@ -220,6 +229,7 @@ pub(super) fn read_auth(section: Section<'_>) -> Auth {
         jwt,
         forward,
         token_parameter,
+        token_protocol,
         cookie,
         origin_check,
         origins,
@@ -393,6 +403,7 @@ pub(super) fn read_acl(section: Section<'_>) -> Acl {
         root_role,
     };
     mongo.finish();
+    let grace = section.duration("grace", Duration::ZERO, Duration::ZERO..=DAY);
     let file = section.section("file");
     let stored = file.value("permissions");
     let stored = stored.and_then(|text| text.parsed(|text| yaml::entries(text, "permissions")));
@@ -404,6 +415,7 @@ pub(super) fn read_acl(section: Section<'_>) -> Acl {
     Acl {
         mongo: is_enabled.then_some(acl),
         permissions,
+        grace,
     }
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::access::RequestHead;
+use crate::access::{RequestHead, subprotocols};
 use crate::delivery::Ending;
 use crate::engine::plan::Framing;
 use crate::front::admission::{Admission, Admitted};
@@ -40,6 +40,8 @@ pub struct Streaming {
     pub websocket: SessionSettings,
     /// Intervals of SSE sessions.
     pub sse: SessionSettings,
+    /// The subprotocol that announces a token: taken up where it is offered, since browsers end a connection otherwise.
+    pub token_protocol: Option<String>,
     /// Whether the process drains: then nobody is admitted any more.
     pub shutdown: Shutdown,
     /// One line a session.
@@ -168,7 +170,9 @@ impl Streaming {
     fn open(self: &Arc<Self>, admitted: Admitted, request: &HeaderMap, id: &HeaderValue) -> Answer {
         let coding = accepted_coding(request);
         let head = match admitted.framing {
-            Framing::WebSocket { .. } => websocket_head(request, id),
+            Framing::WebSocket { .. } => {
+                websocket_head(request, id, self.token_protocol.as_deref())
+            }
             Framing::Sse => sse_head(request, coding, id),
         };
         let (half, id) = (Arc::clone(self), copied_value(id));
@@ -254,24 +258,23 @@ fn is_encoded(raw: &str) -> bool {
     })
 }
 
-/// The head of the 101. The key may be anything, as in RESTHeart; subprotocols and extensions are not taken up.
-fn websocket_head(request: &HeaderMap, id: &HeaderValue) -> Bytes {
+/// The head of the 101. The key may be anything, as in RESTHeart; extensions are not taken up, nor subprotocols but
+/// `protocol`.
+fn websocket_head(request: &HeaderMap, id: &HeaderValue, protocol: Option<&str>) -> Bytes {
     let key = request
         .get("sec-websocket-key")
         .map(HeaderValue::as_bytes)
         .unwrap_or_default();
     let accept = tungstenite::handshake::derive_accept_key(key);
-    head(
-        "101 Switching Protocols",
-        request,
-        id,
-        &[
-            ("Upgrade", "WebSocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", &accept),
-            ("Content-Type", "application/json; charset=UTF-8"),
-        ],
-    )
+    let mut fields = vec![
+        ("Upgrade", "WebSocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", &accept),
+        ("Content-Type", "application/json; charset=UTF-8"),
+    ];
+    let taken = protocol.filter(|name| subprotocols(request).any(|offered| offered == *name));
+    fields.extend(taken.map(|name| ("Sec-WebSocket-Protocol", name)));
+    head("101 Switching Protocols", request, id, &fields)
 }
 
 /// The head of the 200: the body ends with the connection, as RESTHeart's does.

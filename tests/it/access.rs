@@ -196,7 +196,7 @@ async fn keys_are_fetched_and_what_a_withdrawn_one_had_signed_ends() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_query_counts_where_that_is_configured_and_is_not_logged() {
+async fn a_token_in_query_or_subprotocol_counts_where_that_is_configured_and_is_not_logged() {
     let upstream = Echo::start().await;
     let hs256 = {
         let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
@@ -206,10 +206,18 @@ async fn a_token_in_the_query_counts_where_that_is_configured_and_is_not_logged(
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
         format!("{message}.{}", signature.expect("it signs"))
     };
-    let target = format!("/a_query/_streams/all?token={hs256}");
-    for (settings, status) in [("", 401), ("[auth]\ntoken_parameter = \"token\"", 101)] {
+    let by_query = Request::websocket(&format!("/a_query/_streams/all?token={hs256}"));
+    let offer = format!("chat, bearer, {hs256}");
+    let by_protocol = Request::websocket("/a_query/_streams/all");
+    let by_protocol = by_protocol.header("Sec-WebSocket-Protocol", &offer);
+    for (request, settings, status) in [
+        (&by_query, "", 401),
+        (&by_query, "[auth]\ntoken_parameter = \"token\"", 101),
+        (&by_protocol, "", 401),
+        (&by_protocol, "[auth]\ntoken_protocol = \"bearer\"", 101),
+    ] {
         let sidestream = start("a_query", &upstream.url(), settings, true).await;
-        let client = open(&sidestream, Request::websocket(&target)).await;
+        let client = open(&sidestream, request.clone()).await;
         assert_eq!(client.status(), Some(status));
         let logged = sidestream
             .log

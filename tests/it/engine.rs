@@ -71,6 +71,10 @@ impl Gate for Metadata {
         &*namespace.collection == METADATA
     }
 
+    fn cleared<'a>(&'a self, _scope: &'a Scope) -> Option<BoxFuture<'a, ()>> {
+        None
+    }
+
     fn live(&self, _scope: &Scope, _live: bool) {}
 }
 

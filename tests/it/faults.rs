@@ -7,6 +7,7 @@ mod history;
 mod network;
 mod primaries;
 mod process;
+mod watch;
 
 use std::time::{Duration, Instant};
 

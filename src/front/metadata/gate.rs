@@ -42,6 +42,8 @@ impl Gate for Metadata {
             {
                 mirror.load().await?;
                 self.permit();
+                // Those of other databases too: what was revoked meanwhile is not told again.
+                self.recheck_all();
             }
             if let Some(users) = self
                 .users
@@ -116,7 +118,15 @@ impl Gate for Metadata {
             || self.is_users(namespace)
     }
 
+    fn cleared<'a>(&'a self, scope: &'a Scope) -> Option<BoxFuture<'a, ()>> {
+        match self.watching.lets_pass(scope) {
+            true => None,
+            false => Some(Box::pin(self.watching.wait(scope))),
+        }
+    }
+
     fn live(&self, scope: &Scope, live: bool) {
+        self.watching.set(scope, live);
         if let Some(users) = self
             .users
             .as_ref()

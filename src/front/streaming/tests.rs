@@ -29,7 +29,7 @@ fn the_websocket_head_answers_the_key_and_offers_nothing_else() {
         HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
     );
     request.insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
-    let head = websocket_head(&request, &id());
+    let head = websocket_head(&request, &id(), Some("bearer"));
     let head = std::str::from_utf8(&head).unwrap();
     assert!(
         head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"),
@@ -45,6 +45,16 @@ fn the_websocket_head_answers_the_key_and_offers_nothing_else() {
     );
     assert!(head.ends_with("\r\nX-Request-Id: r1\r\n\r\n"), "{head}");
     assert!(!head.contains("Sec-WebSocket-Protocol"), "{head}");
+    // One that announces a token is taken up, and the token behind it is not said again.
+    let offered = HeaderValue::from_static("chat, bearer, e30.e30.c2ln");
+    request.insert("sec-websocket-protocol", offered);
+    let head = websocket_head(&request, &id(), Some("bearer"));
+    let head = std::str::from_utf8(&head).unwrap();
+    assert!(
+        head.contains("\r\nSec-WebSocket-Protocol: bearer\r\n"),
+        "{head}"
+    );
+    assert!(!head.contains("e30"), "{head}");
 }
 
 #[test]

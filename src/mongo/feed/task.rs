@@ -312,6 +312,12 @@ impl Task {
 
     async fn hand_on(&self, ready: &mut Vec<Arc<Event>>) {
         if !ready.is_empty() {
+            while let Some(cleared) = self.gate.cleared(&self.scope) {
+                let waited = tokio::time::timeout(self.settings.patience, cleared).await;
+                if waited.is_err() {
+                    self.sink.away(&self.scope).await;
+                }
+            }
             metrics::counter!("sidestream_events_total").increment(ready.len() as u64);
             self.sink.deliver(std::mem::take(ready)).await;
         }
