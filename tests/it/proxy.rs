@@ -2,7 +2,9 @@
 
 mod expect;
 mod forwarding;
+mod greeting;
 mod heads;
 mod listening;
+mod secure;
 mod stage;
 mod tunnels;
