@@ -19,10 +19,10 @@ use crate::config::Config;
 use crate::delivery::Ending;
 use crate::front::Front;
 use crate::front::describe;
-use crate::front::listener::{ListenError, Listener};
+use crate::front::listener::{ListenError, Listener, TlsError};
 use crate::front::pressure;
 use crate::front::streaming::Streaming;
-use crate::lifecycle::{Cores, Reload, Shutdown, Signals, Tasks};
+use crate::lifecycle::{Cores, Reload, Shutdown, Signals, Tasks, supervisor};
 use crate::proxy::{Forwarder, ProxyError};
 
 pub use check::{CheckReport, check};
@@ -44,6 +44,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// TLS cannot be spoken with clients.
+    #[error("server.tls")]
+    Tls(#[from] TlsError),
     /// The signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -76,13 +79,8 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let signals = Signals::listen().map_err(StartError::Signals)?;
     let metrics = Metrics::install()?;
     // Bound before anything is begun that would have to be undone: a port that is taken is found out at once.
-    let bind = |address: &SocketAddr| Listener::bind("public", *address);
-    let listeners = config
-        .server
-        .listen
-        .iter()
-        .map(bind)
-        .collect::<Result<Vec<_>, _>>()?;
+    let tls = rooms::tls(&config)?;
+    let listeners = listeners(&config)?;
     let admin = admin_listener(&config).await?;
     let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
     let streams = match &config.streams {
@@ -92,6 +90,7 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let front = Arc::new(Front {
         forwarder: forwarder.clone(),
         streams: streams.clone(),
+        trust: rooms::trust(&config.server),
         access_log: config.log.access,
     });
 
@@ -109,6 +108,9 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     background.spawn("proxy.tend", async move { tended.tend().await });
     let upstream_is_up = Arc::new(AtomicBool::new(true));
     background.spawn("app.probe", probe(forwarder, Arc::clone(&upstream_is_up)));
+    if let (Some(tls), Some(settings)) = (&tls, &config.server.tls) {
+        background.spawn("front.tls", tls.clone().keep(settings.reload));
+    }
     if let Some(streams) = &streams {
         let sweep = Arc::clone(streams.feeds()).sweep(Arc::clone(streams.metadata().live()));
         background.spawn("front.feeds", sweep);
@@ -134,8 +136,9 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     }
     let cores = Cores::one_each().map_err(StartError::Threads)?;
     let serving = tasks.child();
-    for listener in listeners {
-        let settings = rooms::listener(&config, cores.clone());
+    for (listener, is_secure) in listeners {
+        let tls = tls.clone().filter(|_| is_secure);
+        let settings = rooms::listener(&config, cores.clone(), tls);
         let run = listener.run(
             Arc::clone(&front),
             settings,
@@ -144,7 +147,9 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
         );
         serving.spawn("front.listener", run);
     }
+    supervisor::tell_ready();
     shutdown.draining().await;
+    supervisor::tell_stopping();
     drain(&config, streams.as_deref(), &serving, &shutdown).await;
     admin_ended.begin();
     Ok(())
@@ -167,6 +172,20 @@ async fn drain(config: &Config, streams: Option<&Streaming>, serving: &Tasks, sh
             "the drain time is over, ending what is left"
         ),
     }
+}
+
+/// Binds all addresses for clients; says which of them speak TLS.
+fn listeners(config: &Config) -> Result<Vec<(Listener, bool)>, ListenError> {
+    let secure = config.server.tls.iter().flat_map(|tls| &tls.listen);
+    let plain = config.server.listen.iter().map(|address| (address, false));
+    let bind = |(address, is_secure): (&SocketAddr, bool)| {
+        let name = if is_secure { "tls" } else { "public" };
+        Ok((Listener::bind(name, *address)?, is_secure))
+    };
+    plain
+        .chain(secure.map(|address| (address, true)))
+        .map(bind)
+        .collect()
 }
 
 async fn admin_listener(config: &Config) -> Result<Option<TcpListener>, StartError> {

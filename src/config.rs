@@ -22,6 +22,7 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod value;
 mod yaml;
@@ -44,8 +45,9 @@ pub use self::limits::Limits;
 pub use self::log::{Log, LogFormat};
 pub use self::mongodb::{Mongodb, Mount, Watch};
 pub use self::secret::{MongoUri, Secret};
-pub use self::server::{Server, Upstream, UpstreamUrl};
+pub use self::server::{Server, TrustedHeader, Upstream, UpstreamUrl};
 pub use self::streams::{NotifyWhenUnbound, StreamSettings, Streams};
+pub use self::tls::{Tls, TlsVersion};
 pub use self::url::AskedUrl;
 
 use self::error::Faults;

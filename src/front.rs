@@ -23,6 +23,7 @@ pub mod refusal;
 pub mod route;
 pub mod streaming;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::front::listener::{Answer, ConnectionInfo, Service};
+use crate::front::listener::{Answer, ConnectionInfo, Service, Trust};
 use crate::front::refusal::preflight;
 use crate::front::route::{Address, Asks, asks};
 use crate::front::streaming::Streaming;
@@ -50,6 +51,8 @@ pub struct Front {
     pub forwarder: Forwarder,
     /// The streams; `None`: a plain proxy.
     pub streams: Option<Arc<Streaming>>,
+    /// The proxies before us that may say who a request's client is.
+    pub trust: Trust,
     /// One line a request and a session.
     pub access_log: bool,
 }
@@ -63,14 +66,18 @@ impl Service for Front {
         async move {
             let begun = Instant::now();
             let id = name(&mut request);
+            let client = self.trust.client(connection.peer, request.headers());
             let line = self.access_log.then(|| Line {
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
                 id: id.clone(),
-                peer: connection.peer,
+                client,
             });
             let answer = match &self.streams {
-                Some(streams) => self.route(streams, request, connection, &id).await,
+                Some(streams) => {
+                    let from = Origin { connection, client };
+                    self.route(streams, request, from, &id).await
+                }
                 None => self.forwarder.forward(request, connection).await.into(),
             };
             if let Some(line) = line {
@@ -87,9 +94,10 @@ impl Front {
         &self,
         streams: &Arc<Streaming>,
         request: Request<Incoming>,
-        connection: &ConnectionInfo,
+        from: Origin<'_>,
         id: &HeaderValue,
     ) -> Answer {
+        let connection = from.connection;
         let Some(address) = streams.address(&request) else {
             return self.forwarder.forward(request, connection).await.into();
         };
@@ -98,14 +106,19 @@ impl Front {
             let asked = asks(&method, request.version(), request.headers());
             if asked != Asks::Neither {
                 return streams
-                    .serve(streams.head(&request, connection), &address, asked, id)
+                    .serve(
+                        streams.head(&request, connection, from.client),
+                        &address,
+                        asked,
+                        id,
+                    )
                     .await;
             }
             if method == Method::OPTIONS && streams.is_defined(&address) {
                 return Answer::Http(preflight(request.headers()));
             }
             return self
-                .forward_stream_address(streams, request, connection, &address)
+                .forward_stream_address(streams, request, from, &address)
                 .await;
         }
         let concerns = streams.freshness.concerns(&method, &address);
@@ -124,11 +137,12 @@ impl Front {
         &self,
         streams: &Streaming,
         request: Request<Incoming>,
-        connection: &ConnectionInfo,
+        from: Origin<'_>,
         address: &Address,
     ) -> Answer {
+        let connection = from.connection;
         let explains = EXPLAINED.contains(request.method());
-        let head = explains.then(|| streams.head(&request, connection));
+        let head = explains.then(|| streams.head(&request, connection, from.client));
         let answer: Answer = self.forwarder.forward(request, connection).await.into();
         let is_unknown = matches!(
             status_of_http(&answer),
@@ -141,6 +155,14 @@ impl Front {
             _ => answer,
         }
     }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    connection: &'a ConnectionInfo,
+    /// Whose it is: the connection's other end, or whom a trusted proxy there names.
+    client: SocketAddr,
 }
 
 /// The methods for which an upstream's "not found" at a stream's address is explained.
@@ -183,7 +205,7 @@ struct Line {
     method: Method,
     path: String,
     id: HeaderValue,
-    peer: std::net::SocketAddr,
+    client: SocketAddr,
 }
 
 impl Line {
@@ -200,7 +222,7 @@ impl Line {
             path = self.path,
             status,
             kind,
-            client = %self.peer,
+            client = %self.client,
             took_ms = took.as_secs_f64() * 1e3,
             "{} {} {status}", self.method, self.path
         );

@@ -8,6 +8,7 @@ mod cores;
 mod reactor;
 mod shutdown;
 mod signals;
+pub mod supervisor;
 mod tasks;
 
 pub use cores::Cores;

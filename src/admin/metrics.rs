@@ -88,6 +88,10 @@ fn describe() {
         "Forwarded requests, by class of the answer's status."
     );
     describe_counter!(
+        "sidestream_greetings_failed_total",
+        "Connections given up before their first request: no TLS, or no PROXY header where one must be."
+    );
+    describe_counter!(
         "sidestream_refusals_total",
         "Requests for a stream that were refused, by HTTP status."
     );

@@ -10,13 +10,17 @@ use crate::access::{
     Unavailable, UserSettings, Users,
 };
 use crate::app::StartError;
-use crate::config::{self, Config, NotifyWhenUnbound, Streams, UpstreamUrl, Watch};
+use crate::config::{
+    self, Config, NotifyWhenUnbound, Streams, TlsVersion, TrustedHeader, UpstreamUrl, Watch,
+};
 use crate::delivery::Budget;
 use crate::engine::{Engine, EngineSettings, GroupLimits, Hub};
 use crate::front::admission::{Admission, AdmissionSettings};
 use crate::front::feeds::{Feeds, FeedsSettings};
 use crate::front::freshness::Freshness;
-use crate::front::listener::ListenerSettings;
+use crate::front::listener::{
+    ClientHeader, ListenerSettings, Networks, Tls, TlsError, TlsSettings, Trust,
+};
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
 use crate::front::outside::{self, Api};
@@ -38,6 +42,7 @@ const FEED_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The proxy's settings.
 pub(super) fn proxy(upstream: &config::Upstream) -> ProxySettings {
     ProxySettings {
+        authorities: upstream.authorities.clone(),
         idle: upstream.idle,
         idle_connections_max: upstream.idle_connections,
         connect_timeout: upstream.connect_timeout,
@@ -55,8 +60,30 @@ fn address(url: &UpstreamUrl) -> UpstreamAddress {
     }
 }
 
-/// The public listener's settings.
-pub(super) fn listener(config: &Config, cores: Cores) -> ListenerSettings {
+/// TLS towards clients, where it is configured.
+pub(super) fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    let settings = config.server.tls.as_ref().map(|tls| TlsSettings {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+        only_13: tls.minimum == TlsVersion::Tls13,
+        handshake_max: tls.handshake_timeout,
+    });
+    settings.map(Tls::load).transpose()
+}
+
+/// Whose word about clients is believed.
+pub(super) fn trust(server: &config::Server) -> Trust {
+    Trust {
+        networks: Networks::new(server.trusted_proxies.clone()),
+        header: match server.trusted_header {
+            TrustedHeader::XForwardedFor => ClientHeader::XForwardedFor,
+            TrustedHeader::Forwarded => ClientHeader::Forwarded,
+        },
+    }
+}
+
+/// A public listener's settings.
+pub(super) fn listener(config: &Config, cores: Cores, tls: Option<Tls>) -> ListenerSettings {
     ListenerSettings {
         connections_max: config.server.max_connections,
         head: HeadSettings {
@@ -65,6 +92,8 @@ pub(super) fn listener(config: &Config, cores: Cores) -> ListenerSettings {
             idle_max: config.server.keep_alive,
             ..HeadSettings::default()
         },
+        tls,
+        proxy_protocol_from: Networks::new(config.server.proxy_protocol_from.clone()),
         cores: Some(cores),
         drain: config.server.drain,
     }

@@ -1,17 +1,28 @@
 //! `[server]`, `[admin]` and `[upstream]`: the addresses on both sides, and how long we wait on each.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::reader::Section;
+use super::tls::Tls;
 use super::value::size_text;
 
 /// `[server]`: what clients connect to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Where clients are listened for; never empty. Port 0 picks a free one.
+    /// Where clients are listened for, in clear; empty only beside `tls`. Port 0 picks a free one.
     pub listen: Vec<SocketAddr>,
+    /// HTTPS.
+    pub tls: Option<Tls>,
+    /// Who begins its connections with a PROXY header.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Whose word about the client of a request is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where that word stands.
+    pub trusted_header: TrustedHeader,
     /// How long requests and sessions may take to end after SIGTERM.
     pub drain: Duration,
     /// Client connections at a time, sessions included; more wait in the kernel's queue.
@@ -24,11 +35,22 @@ pub struct Server {
     pub keep_alive: Duration,
 }
 
+/// A header that tells the client of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded`, RFC 7239.
+    Forwarded,
+}
+
 /// `[upstream]`: the API behind us.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Where it is.
     pub url: UpstreamUrl,
+    /// The authorities that may have signed its certificate, PEM; `None`: the system's.
+    pub authorities: Option<PathBuf>,
     /// How long a kept connection may lie idle and still be used.
     pub idle: Duration,
     /// Idle connections kept.
@@ -69,6 +91,17 @@ impl Server {
     pub(super) fn read(section: Section<'_>) -> Self {
         let server = Self {
             listen: listeners(&section),
+            tls: Tls::read(section.section("tls")),
+            proxy_protocol_from: networks(&section, "proxy_protocol_from"),
+            trusted_proxies: networks(&section, "trusted_proxies"),
+            trusted_header: section.choice(
+                "trusted_header",
+                TrustedHeader::XForwardedFor,
+                &[
+                    ("X-Forwarded-For", TrustedHeader::XForwardedFor),
+                    ("Forwarded", TrustedHeader::Forwarded),
+                ],
+            ),
             drain: section.duration("drain", DRAIN, Duration::ZERO..=HOUR),
             max_connections: section.count("max_connections", MAX_CONNECTIONS, 1..=10_000_000),
             head_timeout: section.duration("head_timeout", HEAD_TIMEOUT, SECOND..=HOUR),
@@ -77,6 +110,12 @@ impl Server {
         };
         section.finish();
         server
+    }
+
+    /// Every address at which clients are listened for.
+    fn addresses(&self) -> impl Iterator<Item = &SocketAddr> {
+        let secure = self.tls.iter().flat_map(|tls| &tls.listen);
+        self.listen.iter().chain(secure)
     }
 }
 
@@ -90,6 +129,13 @@ impl Upstream {
                 None
             }
         };
+        let authorities = section.parsed("authorities", None, |text| {
+            Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+        });
+        let is_secure = matches!(url, Some(UpstreamUrl::Https { .. }) | None);
+        if authorities.is_some() && !is_secure {
+            section.fault("authorities", "is for an https upstream only");
+        }
         let idle = section.duration("idle", UPSTREAM_IDLE, Duration::ZERO..=HOUR);
         let idle_connections =
             section.count("idle_connections", UPSTREAM_IDLE_CONNECTIONS, 0..=100_000);
@@ -101,6 +147,7 @@ impl Upstream {
         section.finish();
         Some(Self {
             url: url?,
+            authorities,
             idle,
             idle_connections,
             connect_timeout,
@@ -177,19 +224,26 @@ pub(super) fn check_addresses(
     upstream: Option<&Upstream>,
 ) {
     let at_server = root.section("server");
-    for (index, one) in server.listen.iter().enumerate() {
-        if server.listen[..index]
-            .iter()
+    for (index, one) in server.addresses().enumerate() {
+        if !server
+            .addresses()
+            .take(index)
             .any(|other| collide(one, other))
         {
+            continue;
+        }
+        if index < server.listen.len() {
             at_server.fault(
                 "listen",
                 format!("{one} is taken by another entry of the list"),
             );
+        } else {
+            let text = format!("{one} is taken by another listener");
+            at_server.section("tls").fault("listen", text);
         }
     }
     if let Some(admin) = admin
-        && server.listen.iter().any(|public| collide(&admin, public))
+        && server.addresses().any(|public| collide(&admin, public))
     {
         let text = format!(
             "{admin} is taken by server.listen; the admin listener needs an address of its own"
@@ -199,8 +253,7 @@ pub(super) fn check_addresses(
     let behind = upstream.and_then(|upstream| upstream.url.address());
     if let Some(behind) = behind
         && server
-            .listen
-            .iter()
+            .addresses()
             .chain(&admin)
             .any(|own| collide(&behind, own))
     {
@@ -220,7 +273,7 @@ fn listeners(section: &Section<'_>) -> Vec<SocketAddr> {
     let Some(written) = section.list("listen") else {
         return vec![LISTEN];
     };
-    if written.is_empty() {
+    if written.is_empty() && section.section("tls").value("listen").is_none() {
         section.fault("listen", "must name at least one address");
     }
     written
@@ -229,7 +282,21 @@ fn listeners(section: &Section<'_>) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// Reads a list of networks, each of them written as one or as a single address.
+fn networks(section: &Section<'_>, key: &'static str) -> Vec<IpNet> {
+    let network = |text: &str| {
+        let single = text.parse::<IpAddr>().map(IpNet::from);
+        let network = text.parse::<IpNet>().or(single);
+        network.map_err(|_| {
+            "must be a network or an IP address, such as \"10.0.0.0/8\" or \"::1\"".to_owned()
+        })
+    };
+    let written = section.list(key).unwrap_or_default();
+    let parsed = written.iter().filter_map(|value| value.parsed(network));
+    parsed.collect()
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "must be an IP address and a port, such as \"127.0.0.1:8080\", \"0.0.0.0:80\" or \"[::]:80\""
             .to_owned()
@@ -268,10 +335,10 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), String> {
     Ok((host.to_owned(), port.transpose()?))
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Loopback: whoever wants to be reached from outside says so.
 const LISTEN: SocketAddr = loopback(8080);

@@ -70,6 +70,7 @@ fn example_shows_every_key() {
         .collect();
     let (config, keys) = Config::parse_and_list_keys(Path::new("s.toml"), &text, &given)
         .unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert!(config.server.tls.is_some(), "server.tls is shown");
     let streams = config.streams.expect("streams are on");
     assert!(streams.auth.jwt.is_some(), "auth.jwt.key is shown");
     assert!(streams.auth.forward.is_some(), "auth.forward.url is shown");

@@ -1,4 +1,5 @@
-//! Sockets: binds, accepts, lets hyper speak HTTP/1.1, and hands sockets over.
+//! Sockets: binds, accepts, hears who the client is and speaks TLS where that is configured, lets hyper speak HTTP/1.1, and
+//! hands sockets over.
 //!
 //! A [`Service`] answers each request with an HTTP answer or by taking the connection over. The latter does without
 //! hyper's upgrades, so that the head of the answer is exactly the bytes the service wrote and no state of hyper's stays
@@ -8,6 +9,9 @@
 mod accept;
 mod alarm;
 mod connection;
+mod greeting;
+mod networks;
+mod tls;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,6 +23,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     lifecycle::{Cores, Shutdown, Tasks},
@@ -26,7 +31,11 @@ use crate::{
     session,
 };
 
-pub use self::connection::serve;
+pub use self::{
+    connection::serve,
+    networks::{ClientHeader, Networks, Trust},
+    tls::{Tls, TlsError, TlsSettings},
+};
 
 /// The client's connection, as a service sees it.
 pub type ConnectionInfo = ClientInfo;
@@ -80,6 +89,13 @@ impl Io for TcpStream {
     }
 }
 
+/// In a box, since it is large.
+impl Io for Box<TlsStream<TcpStream>> {
+    fn for_session(self: Box<Self>) -> Box<dyn session::Stream> {
+        *self
+    }
+}
+
 impl From<Forwarded> for Answer {
     fn from(forwarded: Forwarded) -> Self {
         match forwarded {
@@ -111,6 +127,10 @@ pub struct ListenerSettings {
     pub connections_max: usize,
     /// Limits on request heads.
     pub head: HeadSettings,
+    /// TLS; `None`: HTTP in clear.
+    pub tls: Option<Tls>,
+    /// Whoever connects from there begins with a PROXY header.
+    pub proxy_protocol_from: Networks,
     /// The threads on which connections run; `None`: where the listener does.
     pub cores: Option<Cores>,
     /// How long running requests (and sessions, which end themselves) may go on once draining has begun.
@@ -122,6 +142,8 @@ impl Default for ListenerSettings {
         Self {
             connections_max: 110_000,
             head: HeadSettings::default(),
+            tls: None,
+            proxy_protocol_from: Networks::default(),
             cores: None,
             drain: Duration::from_secs(30),
         }
@@ -146,7 +168,7 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Binds. Port 0 takes a free one. `name` is what the log calls it: `public`, `admin`.
+    /// Binds. Port 0 takes a free one. `name` is what the log calls it: `public`, `tls`.
     ///
     /// # Errors
     /// [`ListenError`], at once, naming the address: another process has the port, or we may not bind there.

@@ -1,5 +1,6 @@
 //! The streams half: from a request for a stream to a session on its socket.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -61,8 +62,13 @@ impl Streaming {
             .resolve(&RequestHead::decode_path(request.uri().path()), host)
     }
 
-    /// The head, as access and admission see it.
-    pub fn head(&self, request: &Request<Incoming>, connection: &ConnectionInfo) -> RequestHead {
+    /// The head, as access and admission see it. `client`: whose request it is.
+    pub fn head(
+        &self,
+        request: &Request<Incoming>,
+        connection: &ConnectionInfo,
+        client: SocketAddr,
+    ) -> RequestHead {
         let query = request.uri().query().unwrap_or_default();
         let path = request.uri().path();
         RequestHead {
@@ -72,7 +78,7 @@ impl Streaming {
             query: RequestHead::decode_query(query),
             query_string: query.to_owned(),
             headers: copied(request.headers()),
-            peer: connection.peer,
+            peer: client,
             local: connection.local,
             scheme: connection.scheme,
         }

@@ -58,7 +58,7 @@ impl Fetcher {
         body_max: usize,
     ) -> Result<Self, ProxyError> {
         Ok(Self {
-            tls: pool::tls_connector(&address)?,
+            tls: pool::tls_connector(&address, None)?,
             host: address.host_header(),
             address,
             target,

@@ -11,6 +11,7 @@ mod upstream;
 
 use std::{
     fmt, io,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -40,6 +41,8 @@ pub struct ProxySettings {
     pub upstream: UpstreamAddress,
     /// A kept connection is not used after this; less if the upstream says so (`Keep-Alive: timeout`, less 1 s).
     pub idle: Duration,
+    /// The authorities that may have signed the certificate of an https upstream, PEM; `None`: the machine's own.
+    pub authorities: Option<PathBuf>,
     /// How many idle connections are kept.
     pub idle_connections_max: usize,
     /// How long connecting may take, name lookup and TLS included.
@@ -55,6 +58,7 @@ impl ProxySettings {
     pub fn new(upstream: UpstreamAddress) -> Self {
         Self {
             upstream,
+            authorities: None,
             idle: Duration::from_secs(4),
             idle_connections_max: 256,
             connect_timeout: Duration::from_secs(5),
@@ -119,7 +123,7 @@ impl Pool {
     /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
     pub(crate) fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
         Ok(Self {
-            tls: stream::tls_connector(&settings.upstream)?,
+            tls: stream::tls_connector(&settings.upstream, settings.authorities.as_deref())?,
             settings,
             client: hyper::client::conn::http1::Builder::new(),
             idle: (0..IDLE_SHARES).map(|_| Mutex::default()).collect(),

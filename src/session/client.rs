@@ -102,7 +102,11 @@ where
     ) -> Poll<io::Result<T>> {
         let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
         let mut buffer = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+            // TLS says so of a client that leaves without its goodbye. Nothing is cut by that here: a frame has a length.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => (),
+            read => read?,
+        }
         Poll::Ready(Ok(hear(buffer.filled(), &mut self.writer)))
     }
 

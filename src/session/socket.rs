@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{delivery::Direct, session::Stream};
 
@@ -40,6 +41,13 @@ impl Socket {
 impl Stream for Socket {
     fn direct(&self) -> Option<Arc<dyn Direct>> {
         Some(Arc::clone(&self.shared) as Arc<dyn Direct>)
+    }
+}
+
+/// Bytes go through the session's own state of encryption, so nobody else can write them.
+impl Stream for TlsStream<TcpStream> {
+    fn direct(&self) -> Option<Arc<dyn Direct>> {
+        None
     }
 }
 

@@ -1,8 +1,10 @@
 //! A session over WebSocket, RFC 6455, without extensions.
 //!
 //! What the client sends is read and thrown away, whatever its size, but for PING (answered), CLOSE (echoed) and what breaks
-//! the protocol (closed with 1002 and the reason that RESTHeart gives). Every byte of it is a sign of life.
+//! the protocol (closed with 1002 and the reason that RESTHeart gives). Every byte of it is a sign of life. Who wants to
+//! know what the client says brings a [`Listener`] ([`converse`]); streams have none, and do not pay for it.
 
+mod listener;
 mod reader;
 mod violation;
 
@@ -16,10 +18,16 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 use tungstenite::protocol::{
     CloseFrame,
-    frame::{Frame, coding::CloseCode},
+    frame::{
+        Frame,
+        coding::{CloseCode, Data, OpCode},
+    },
 };
 
-pub use crate::session::websocket::violation::Violation;
+pub use crate::session::websocket::{
+    listener::{Listener, Message},
+    violation::Violation,
+};
 
 use crate::{
     delivery::{Ending, Outlet},
@@ -28,7 +36,10 @@ use crate::{
         client::{Client, READS_MAX, Written},
         close,
         coding::Coding,
-        websocket::reader::{FrameReader, Incoming},
+        websocket::{
+            listener::{Attentive, Deaf, Ear},
+            reader::{FrameReader, Incoming},
+        },
         writer::Writer,
     },
 };
@@ -36,15 +47,48 @@ use crate::{
 /// Serves one client until its session ends. The 101 is already written; `early` is what was read behind the request.
 ///
 /// `expires` is when the client's credentials do.
-pub async fn serve<S>(
+pub fn serve<S>(
     stream: S,
     early: Bytes,
     outlet: Outlet,
     settings: &SessionSettings,
     expires: Option<Instant>,
+) -> impl Future<Output = Closed>
+where
+    S: Stream,
+{
+    hold(stream, early, outlet, settings, expires, Deaf)
+}
+
+/// As [`serve`], and `listener` hears the client's messages and answers them.
+pub fn converse<S, L>(
+    stream: S,
+    early: Bytes,
+    outlet: Outlet,
+    settings: &SessionSettings,
+    expires: Option<Instant>,
+    listener: L,
+) -> impl Future<Output = Closed>
+where
+    S: Stream,
+    L: Listener,
+{
+    let ear = Attentive::new(listener);
+    hold(stream, early, outlet, settings, expires, ear)
+}
+
+/// Both of them: an `async fn` around this would keep its arguments beside it.
+async fn hold<S, E>(
+    stream: S,
+    early: Bytes,
+    outlet: Outlet,
+    settings: &SessionSettings,
+    expires: Option<Instant>,
+    ear: E,
 ) -> Closed
 where
     S: Stream,
+    E: Ear,
 {
     let coding = Coding::new(ContentCoding::Identity);
     let client = Client::new(
@@ -60,6 +104,7 @@ where
         client,
         early,
         reader: FrameReader::new(),
+        ear,
         heartbeat,
     };
 
@@ -71,11 +116,12 @@ where
     conversation.client.closed(by)
 }
 
-struct Conversation<'a, S> {
+struct Conversation<'a, S, E> {
     client: Client<'a, S>,
     /// What was read behind the request and not heard yet.
     early: Bytes,
     reader: FrameReader,
+    ear: E,
     heartbeat: Heartbeat,
 }
 
@@ -98,9 +144,10 @@ impl Heartbeat {
     }
 }
 
-impl<S> Conversation<'_, S>
+impl<S, E> Conversation<'_, S, E>
 where
     S: Stream,
+    E: Ear,
 {
     /// Listens and delivers, until there is a reason to end.
     fn poll_live(&mut self, context: &mut Context<'_>) -> Poll<ClosedBy> {
@@ -134,19 +181,20 @@ where
     /// Hears all that the client has sent so far. One that does not read its PONGs is not heard until it does.
     fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<ClosedBy> {
         let early = mem::take(&mut self.early);
-        if let Some(by) = hear(&mut self.reader, &early, &mut self.client.writer) {
+        let (reader, ear) = (&mut self.reader, &mut self.ear);
+        if let Some(by) = hear(reader, ear, &early, &mut self.client.writer) {
             return Poll::Ready(by);
         }
         for _ in 0..READS_MAX {
             if self.client.writer.is_congested() {
                 return Poll::Pending;
             }
-            let reader = &mut self.reader;
+            let (reader, ear) = (&mut self.reader, &mut self.ear);
             let heard = self.client.poll_read(context, |bytes, writer| {
                 if bytes.is_empty() {
                     return Some(ClosedBy::ClientLeft);
                 }
-                hear(reader, bytes, writer)
+                hear(reader, ear, bytes, writer)
             });
             match ready!(heard) {
                 Err(error) => return Poll::Ready(ClosedBy::Broken(error.kind())),
@@ -229,10 +277,16 @@ where
 }
 
 /// Hears `bytes`, and answers what wants an answer.
-fn hear(reader: &mut FrameReader, mut bytes: &[u8], writer: &mut Writer) -> Option<ClosedBy> {
+fn hear(
+    reader: &mut FrameReader,
+    ear: &mut impl Ear,
+    mut bytes: &[u8],
+    writer: &mut Writer,
+) -> Option<ClosedBy> {
     loop {
-        match reader.read(&mut bytes) {
+        match reader.read(&mut bytes, ear) {
             Ok(None) => return None,
+            Ok(Some(Incoming::Message(answer))) => writer.push_urgent(message_frame(answer)),
             Ok(Some(Incoming::Ping(payload))) => writer.push_urgent(framed(Frame::pong(payload))),
             Ok(Some(Incoming::Close(code))) => return Some(ClosedBy::Client(code)),
             Err(violation) => return Some(ClosedBy::Violation(violation)),
@@ -251,6 +305,14 @@ fn close_frame(code: Option<u16>, reason: &str) -> Bytes {
         reason: reason.into(),
     });
     framed(Frame::close(close))
+}
+
+fn message_frame(message: Message) -> Bytes {
+    let (payload, kind) = match message {
+        Message::Text(text) => (text.into_bytes(), Data::Text),
+        Message::Binary(bytes) => (bytes, Data::Binary),
+    };
+    framed(Frame::message(payload, OpCode::Data(kind), true))
 }
 
 fn framed(frame: Frame) -> Bytes {

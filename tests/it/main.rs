@@ -19,6 +19,8 @@ mod query;
 mod reconnect;
 mod reshaping;
 mod resume;
+mod secure;
 mod session;
 mod support;
+mod systemd;
 mod tutorial;

@@ -3,8 +3,10 @@
 mod expect;
 mod fidelity;
 mod forwarding;
+mod greeting;
 mod heads;
 mod listening;
+mod secure;
 mod smuggling;
 mod stage;
 mod tunnels;

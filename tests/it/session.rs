@@ -1,6 +1,9 @@
 //! Sessions over real sockets: an outside judge (tungstenite as client), resets, slow clients, and the signals.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -19,6 +22,8 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::protocol::{CloseFrame, Message, Role, frame::coding::CloseCode},
 };
+
+use crate::support::{process::Process, sidestream::example};
 
 /// Far longer than anything here takes; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -257,4 +262,50 @@ async fn signals_reload_then_drain_then_hurry() {
     .await;
     listening.abort();
     assert!(tasks.drained(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn ws_echo_echoes_on_any_path_and_refuses_what_is_no_websocket() {
+    let mut command = std::process::Command::new(example("ws_echo"));
+    command.arg("127.0.0.1:0");
+    let process = Process::start(&command, None);
+    let log = process.log.clone();
+    let address = log.wait("ws_echo to listen", 0, |line| {
+        let (_, address) = line.split_once("address=")?;
+        address.trim().parse::<SocketAddr>().ok()
+    });
+    let address = address.await;
+    in_time(async {
+        let (mut client, _) =
+            tokio_tungstenite::connect_async(format!("ws://{address}/any/path?q"))
+                .await
+                .unwrap();
+        let messages = [
+            Message::text("gr\u{fc}\u{df}e"),
+            Message::binary(vec![0xff; 3_000_000]),
+            Message::text(""),
+        ];
+        for message in messages {
+            client.send(message.clone()).await.unwrap();
+            assert_eq!(client.next().await.unwrap().unwrap(), message);
+        }
+        client.close(None).await.unwrap();
+        assert!(matches!(
+            client.next().await.unwrap().unwrap(),
+            Message::Close(None)
+        ));
+        assert!(client.next().await.is_none());
+
+        let mut plain = TcpStream::connect(address).await.unwrap();
+        plain
+            .write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        plain.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    })
+    .await;
+    process.order("TERM");
+    assert_eq!(process.exit_code(PATIENCE).await, 0);
 }

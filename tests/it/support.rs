@@ -9,6 +9,7 @@ pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod replicas;
+pub(crate) mod secure;
 pub(crate) mod sidestream;
 pub(crate) mod stack;
 pub(crate) mod upstream;

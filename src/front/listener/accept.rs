@@ -8,10 +8,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::{Listener, ListenerSettings, Service, connection};
+use super::{
+    Listener, ListenerSettings, Service, connection,
+    greeting::{self, Greeted},
+};
 use crate::{
     lifecycle::{Shutdown, Tasks},
-    proxy::ClientInfo,
+    proxy::{ClientInfo, HeadSettings},
 };
 
 /// Binds without waiting and without sharing the port with a living process.
@@ -58,20 +61,19 @@ pub(super) async fn run<S: Service>(
         };
         backoff = BACKOFF_MIN;
         let local = stream.local_addr().unwrap_or(listener.address);
-        let client = ClientInfo::new(peer, local, "http");
         // Without it an answer waits for the client's delayed ACK; with an error the socket is dead, as reading will tell.
         let _ = stream.set_nodelay(true);
-        let (service, head, shutdown, drain) = (
-            Arc::clone(&service),
-            Arc::clone(&head),
-            shutdown.clone(),
-            settings.drain,
-        );
+        let way = Way {
+            service: Arc::clone(&service),
+            head: Arc::clone(&head),
+            settings: Arc::clone(&settings),
+            shutdown: shutdown.clone(),
+            peer,
+            local,
+            _place: place,
+        };
         let Some(cores) = &settings.cores else {
-            connections.spawn("connection", async move {
-                connection::serve(stream, client, &*service, head, &shutdown, drain).await;
-                drop(place);
-            });
+            connections.spawn("connection", way.serve(stream));
             continue;
         };
         // The socket leaves this reactor for that of its thread.
@@ -80,12 +82,9 @@ pub(super) async fn run<S: Service>(
         };
         cores.spawn(&connections, "connection", async move {
             match TcpStream::from_std(socket) {
-                Ok(stream) => {
-                    connection::serve(stream, client, &*service, head, &shutdown, drain).await;
-                }
+                Ok(stream) => way.serve(stream).await,
                 Err(error) => tracing::warn!(%error, "a connection cannot be watched: {error}"),
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -95,6 +94,45 @@ pub(super) async fn run<S: Service>(
             connections = connections.count(),
             "connections still open after the drain time"
         );
+    }
+}
+
+/// What one connection needs on its way.
+struct Way<S> {
+    service: Arc<S>,
+    head: Arc<HeadSettings>,
+    settings: Arc<ListenerSettings>,
+    shutdown: Shutdown,
+    peer: SocketAddr,
+    local: SocketAddr,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S: Service> Way<S> {
+    async fn serve(self, stream: TcpStream) {
+        let (settings, shutdown) = (&*self.settings, &self.shutdown);
+        let (service, head, drain) = (&*self.service, Arc::clone(&self.head), settings.drain);
+        if !greeting::is_due(settings, self.peer) {
+            let client = ClientInfo::new(self.peer, self.local, "http");
+            return connection::serve(stream, client, service, head, shutdown, drain).await;
+        }
+        // Boxed, so that a connection without a greeting has no room for it.
+        let greeting = greeting::hear(stream, self.peer, self.local, settings, shutdown);
+        match Box::pin(greeting).await {
+            Some(Greeted::Plain(stream, client)) => {
+                Box::pin(connection::serve(
+                    stream, client, service, head, shutdown, drain,
+                ))
+                .await;
+            }
+            Some(Greeted::Secure(stream, client)) => {
+                Box::pin(connection::serve(
+                    stream, client, service, head, shutdown, drain,
+                ))
+                .await;
+            }
+            None => (),
+        }
     }
 }
 

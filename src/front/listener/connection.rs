@@ -54,7 +54,12 @@ pub async fn serve<IO, S>(
             head,
             session,
         } => {
-            if let Err(error) = stream.write_all(&head).await {
+            let written = async {
+                stream.write_all(&head).await?;
+                // TLS may keep what the socket did not take at once.
+                stream.flush().await
+            };
+            if let Err(error) = written.await {
                 tracing::debug!(%error, client = %client.peer, "client gone before its session: {error}");
                 return;
             }
@@ -225,7 +230,7 @@ async fn within_drain(session: impl Future<Output = ()>, shutdown: &Shutdown, dr
 /// while, since closing on unread bytes makes the kernel reset the connection, and the answer be lost.
 ///
 /// Source: RFC 9112 §9.6.
-async fn close<IO: Io>(mut stream: IO, answer: &[u8], has_unread: bool) {
+pub(super) async fn close<IO: Io>(mut stream: IO, answer: &[u8], has_unread: bool) {
     let closing = async {
         stream.write_all(answer).await?;
         stream.shutdown().await?;

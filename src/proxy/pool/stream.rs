@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,7 +15,11 @@ use tokio::{
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    },
 };
 
 use super::{ProxyError, UpstreamAddress};
@@ -52,19 +57,24 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Returns what is needed to speak TLS with the upstream: the machine's own roots, HTTP/1.1 only.
+/// Returns what is needed to speak TLS with the upstream: the roots in the file `authorities`, or the machine's own; HTTP/1.1
+/// only.
 ///
 /// # Errors
-/// [`ProxyError::Roots`] if the machine has no usable root certificate.
+/// [`ProxyError::Roots`] if there is no usable root certificate, [`ProxyError::Tls`] if the file cannot be read.
 pub(in crate::proxy) fn tls_connector(
     address: &UpstreamAddress,
+    authorities: Option<&Path>,
 ) -> Result<Option<TlsConnector>, ProxyError> {
     if !matches!(address, UpstreamAddress::Https { .. }) {
         return Ok(None);
     }
-    let found = rustls_native_certs::load_native_certs();
+    let found = match authorities {
+        Some(file) => in_file(file)?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
     let mut roots = RootCertStore::empty();
-    let (usable, _broken) = roots.add_parsable_certificates(found.certs);
+    let (usable, _broken) = roots.add_parsable_certificates(found);
     if usable == 0 {
         return Err(ProxyError::Roots);
     }
@@ -75,6 +85,11 @@ pub(in crate::proxy) fn tls_connector(
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(TlsConnector::from(Arc::new(config))))
+}
+
+fn in_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, ProxyError> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    read.map_err(|error| ProxyError::Tls(format!("{}: {error}", file.display())))
 }
 
 impl AsyncRead for UpstreamStream {

@@ -1,12 +1,14 @@
 //! Reads a client's frames as they stream by.
 //!
-//! Payloads of data frames are counted, not kept; only a control frame's, at most 125 bytes, is. So neither the size of a
-//! message nor the number of its fragments has a limit, and an idle reader owns no memory. Whether text is UTF-8 is not
-//! looked at, as RESTHeart does not: nobody reads it.
+//! Payloads of data frames are counted and shown to an [`Ear`], not kept; only a control frame's, at most 125 bytes, is. So
+//! neither the size of a message nor the number of its fragments has a limit here, and an idle reader owns no memory.
 
 use std::mem;
 
-use crate::session::websocket::Violation;
+use crate::session::websocket::{
+    Violation,
+    listener::{Ear, Message},
+};
 
 /// The reading side of one connection.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) enum Incoming {
     Ping(Vec<u8>),
     /// With its code, if it bore one.
     Close(Option<u16>),
+    /// A message, of which this is what its listener answers.
+    Message(Message),
 }
 
 /// Where in a frame the next byte lies.
@@ -31,10 +35,12 @@ enum Place {
     Head(Head),
     Data {
         left: u64,
+        /// Begins at the byte for what comes next.
+        mask: [u8; MASK_BYTES],
     },
     Control {
         opcode: u8,
-        mask: [u8; 4],
+        mask: [u8; MASK_BYTES],
         length: u8,
         payload: Vec<u8>,
     },
@@ -61,11 +67,15 @@ impl FrameReader {
         }
     }
 
-    /// Reads on in `input`, up to the next thing that wants an answer, or to the end.
+    /// Reads on in `input`, up to the next thing that wants an answer, or to the end. `ear` hears the messages.
     ///
     /// # Errors
     /// The [`Violation`], as soon as it can be known. Nothing can be read after that.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<Option<Incoming>, Violation> {
+    pub(super) fn read(
+        &mut self,
+        input: &mut &[u8],
+        ear: &mut impl Ear,
+    ) -> Result<Option<Incoming>, Violation> {
         loop {
             match &mut self.place {
                 Place::Head(head) => {
@@ -79,19 +89,29 @@ impl FrameReader {
                     }
                     if head.is_complete() {
                         let head = *head;
-                        self.enter(head);
+                        self.enter(head, ear);
                     }
                 }
-                Place::Data { left: 0 } => self.place = Place::START,
-                Place::Data { left } => {
+                Place::Data { left: 0, .. } => {
+                    self.place = Place::START;
+                    if !self.is_in_message
+                        && let Some(answer) = ear.end()?
+                    {
+                        return Ok(Some(Incoming::Message(answer)));
+                    }
+                }
+                Place::Data { left, mask } => {
                     if input.is_empty() {
                         return Ok(None);
                     }
                     let skipped = usize::try_from(*left)
                         .unwrap_or(usize::MAX)
                         .min(input.len());
+                    let (part, rest) = input.split_at(skipped);
                     *left -= skipped as u64;
-                    *input = &input[skipped..];
+                    *input = rest;
+                    ear.part(part, *mask)?;
+                    mask.rotate_left(skipped % MASK_BYTES);
                 }
                 Place::Control {
                     length, payload, ..
@@ -112,12 +132,18 @@ impl FrameReader {
     }
 
     /// Goes on into the frame whose head is complete.
-    fn enter(&mut self, head: Head) {
+    fn enter(&mut self, head: Head, ear: &mut impl Ear) {
         let opcode = head.bytes[0] & 0x0f;
         let length = head.payload_length();
         if opcode & CONTROL == 0 {
             self.is_in_message = head.bytes[0] & FIN == 0;
-            self.place = Place::Data { left: length };
+            if opcode != CONTINUATION {
+                ear.begin(opcode == TEXT);
+            }
+            self.place = Place::Data {
+                left: length,
+                mask: head.mask(),
+            };
             return;
         }
         // `check_start` has seen that it is at most 125.
@@ -227,12 +253,13 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
         return Ok(None);
     };
     let code = u16::from_be_bytes(*code);
-    if code == NO_CODE || std::str::from_utf8(reason).is_err() {
-        return Err(Violation::CloseNotText);
-    }
     match code {
-        1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Some(code)),
-        _ => Err(Violation::CloseCode(code)),
+        1000..=1003 | 1007..=1014 | 3000..=4999 => (),
+        _ => return Err(Violation::CloseCode(code)),
+    }
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(Some(code)),
+        Err(_) => Err(Violation::NotText),
     }
 }
 
@@ -241,11 +268,9 @@ const MASKED: u8 = 0x80;
 /// The bit that every opcode of a control frame has.
 const CONTROL: u8 = 8;
 const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
-
-/// "No code was given", which must not be given.
-const NO_CODE: u16 = 1005;
 
 const MASK_BYTES: usize = 4;
 

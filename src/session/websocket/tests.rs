@@ -3,6 +3,7 @@
 mod direct;
 mod endings;
 mod heartbeat;
+mod listening;
 
 use std::time::Duration;
 
@@ -316,8 +317,8 @@ async fn each_breach_of_the_protocol_is_closed_with_its_reason() {
             "UT002005: Fragmented control frame",
         ),
         (
-            b"\x88\x82\x12\x34\x56\x78\x11\xd9",
-            Violation::CloseNotText,
+            b"\x88\x83\x12\x34\x56\x78\x11\xdc\xa9",
+            Violation::NotText,
             1007,
             "UT002003: Text frame contains non UTF-8 data",
         ),

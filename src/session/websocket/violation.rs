@@ -32,19 +32,23 @@ pub enum Violation {
     /// A new message before the last one's end.
     #[error("UT002011: Received non-continuation data frame while inside fragmented message")]
     NestedMessage,
-    /// A code that must not be in a CLOSE frame.
+    /// A code that must not be in a CLOSE frame. RESTHeart answers 1005 with 1007; RFC 6455 §7.4 makes it a breach as others.
     #[error("UT002026: Invalid close frame status code: {0}")]
     CloseCode(u16),
-    /// A CLOSE whose reason is not UTF-8; also one with the code 1005, as recorded (`ss-close-bad-code`).
+    /// A CLOSE whose reason is not UTF-8; text that is not, where somebody listens.
     #[error("UT002003: Text frame contains non UTF-8 data")]
-    CloseNotText,
+    NotText,
+    /// A message of more bytes than its listener takes.
+    #[error("the message is too long")]
+    MessageTooLong,
 }
 
 impl Violation {
     /// Returns the close code that answers it.
     pub fn code(self) -> u16 {
         match self {
-            Self::CloseNotText => 1007,
+            Self::NotText => 1007,
+            Self::MessageTooLong => 1009,
             Self::ReservedBits(_)
             | Self::NotMasked
             | Self::ReservedDataOpcode(_)

@@ -41,8 +41,12 @@ impl Upstream {
         Self { socket }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("address")
+    }
+
     pub(crate) fn settings(&self) -> ProxySettings {
-        let address = self.socket.local_addr().expect("address");
+        let address = self.address();
         ProxySettings::new(
             format!("http://{address}")
                 .parse()

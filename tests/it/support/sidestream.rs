@@ -37,6 +37,14 @@ impl Sidestream {
         }
     }
 
+    /// Returns where it speaks TLS.
+    pub(crate) async fn secure(&self) -> SocketAddr {
+        let found = self
+            .log
+            .wait("the TLS listener", 0, |line| listening(line, "tls"));
+        found.await
+    }
+
     /// As [`Self::start`], with at most so many open files.
     pub(crate) async fn start_with_files(toml: &str, files_max: u32) -> Self {
         Self::listening(launch_with_files(toml, Some(files_max))).await

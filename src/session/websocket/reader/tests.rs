@@ -1,7 +1,7 @@
 //! Frames of a client, in one piece and in many.
 
 use super::{FrameReader, Incoming};
-use crate::session::websocket::Violation;
+use crate::session::websocket::{Violation, listener::Deaf};
 
 const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 
@@ -25,7 +25,7 @@ fn read_all(mut input: &[u8], step: usize) -> (Vec<Incoming>, Option<Violation>)
         let (mut piece, rest) = input.split_at(step.min(input.len()));
         input = rest;
         loop {
-            match reader.read(&mut piece) {
+            match reader.read(&mut piece, &mut Deaf) {
                 Ok(Some(incoming)) => heard.push(incoming),
                 Ok(None) => break,
                 Err(violation) => return (heard, Some(violation)),
@@ -125,8 +125,8 @@ fn closes_are_told_with_their_code() {
 #[test]
 fn each_breach_is_found() {
     use Violation::{
-        CloseCode, CloseNotText, FragmentedControl, LongControl, NestedMessage, NotMasked,
-        ReservedBits, ReservedControlOpcode, ReservedDataOpcode, ShortClose, StrayContinuation,
+        CloseCode, FragmentedControl, LongControl, NestedMessage, NotMasked, NotText, ReservedBits,
+        ReservedControlOpcode, ReservedDataOpcode, ShortClose, StrayContinuation,
     };
     let fragment = frame(0x01, b"a");
     for (bytes, violation) in [
@@ -148,16 +148,15 @@ fn each_breach_is_found() {
             [&*fragment, &frame(0x80, b"b"), &frame(0x80, b"c")].concat(),
             StrayContinuation,
         ),
-        (frame(0x88, &1005_u16.to_be_bytes()), CloseNotText),
         (
             frame(0x88, &[&1000_u16.to_be_bytes()[..], &[0xff]].concat()),
-            CloseNotText,
+            NotText,
         ),
     ] {
         check(&bytes, &[], Some(violation));
     }
     for code in [
-        0_u16, 999, 1004, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
+        0_u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
     ] {
         check(
             &frame(0x88, &code.to_be_bytes()),
@@ -196,7 +195,7 @@ fn reasons_are_those_that_clients_of_restheart_know() {
             "UT002011: Received non-continuation data frame while inside fragmented message",
         ),
         (
-            Violation::CloseNotText,
+            Violation::NotText,
             1007,
             "UT002003: Text frame contains non UTF-8 data",
         ),
