@@ -66,7 +66,7 @@ impl Sidestream {
              [mongodb]\nuri = \"{}\"\nmounts = [{{ where = \"/\", what = \"/{DATABASE}\" }}, {{ where = \"/other\", what = \"/{OTHER}\" }}]\n\
              [log]\naccess = false\nlevel = \"warn,sidestream::front::listener=info\"\n\
              [auth.mongo]\ndatabase = \"{DATABASE}\"\n[acl.mongo]\ndatabase = \"{DATABASE}\"\n\
-             [streams]\nfeed_patience = \"4s\"\n[limits]\nring = \"128KiB\"\noutbox = \"256KiB\"\ndedicated_cursors_per_stream = 32\n",
+             [streams]\nfeed_patience = \"4s\"\n[limits]\nring = \"128KiB\"\noutbox = \"256KiB\"\n",
             self.address, self.uri
         );
         fs::write(&file, config)?;

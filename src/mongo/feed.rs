@@ -23,7 +23,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use cursor::{
-    Opened, Reading, Scope, Start, Step, Tail, has_happened, next_id, open, open_showing,
+    Opened, Reading, Scope, Start, Step, Tail, has_happened, longer, next_id, open,
+    open_collection, open_showing,
 };
 pub use ring::{Pin, Ring};
 

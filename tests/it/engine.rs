@@ -1,6 +1,7 @@
 //! Feed, hub and cursors together, against a real server.
 
 mod faults;
+mod returning;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

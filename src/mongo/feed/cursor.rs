@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::action::Watch;
 use mongodb::change_stream::ChangeStream;
 use mongodb::options::{FullDocumentType, ReadPreference, SelectionCriteria};
-use mongodb::{Client, Database};
+use mongodb::{Client, Collection, Database};
 use tokio::time::Instant;
 
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
@@ -24,6 +24,14 @@ const AWAIT_MAX: Duration = Duration::from_secs(1);
 /// How long an answer may take before the way to MongoDB counts as broken: a peer that is cut off or stopped says nothing.
 /// A healthy one answers after [`AWAIT_MAX`] at the latest, unless it has much of its history to go through.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// The longest that an answer is waited for: MongoDB may have much of its history to go through.
+const ANSWER_MAX_MOST: Duration = Duration::from_secs(8 * 60);
+
+/// How long the next answer may take, after one that did not come in time: twice as long, up to [`ANSWER_MAX_MOST`].
+pub fn longer(answer_max: Duration) -> Duration {
+    (answer_max * 2).min(ANSWER_MAX_MOST)
+}
 
 /// How long the event that MongoDB could not send is looked for.
 const NEXT_ID_TIMEOUT: Duration = Duration::from_secs(10);
@@ -123,8 +131,25 @@ pub async fn open_showing(
     open_wanted(client, scope, wanted, start, &[], reading).await
 }
 
-/// What is watched: the two have one type of action, which borrows them.
+/// Opens a change stream over one collection, through a pipeline.
+///
+/// # Errors
+/// As [`MongoError`]: [`MongoError::HistoryLost`] if history does not reach back to `start`.
+pub async fn open_collection(
+    client: &Client,
+    namespace: &Namespace,
+    start: &Start,
+    stages: Vec<Document>,
+    reading: Reading,
+) -> Result<Opened, MongoError> {
+    let database = client.database(&namespace.database);
+    let target = Target::Collection(database.collection(&namespace.collection));
+    open_target(&target, stages, start, reading).await
+}
+
+/// What is watched: they have one type of action, which borrows them.
 enum Target<'a> {
+    Collection(Collection<Document>),
     Database(Database),
     Deployment(&'a Client),
 }
@@ -139,6 +164,7 @@ impl<'a> Target<'a> {
 
     fn watch(&self) -> Watch<'_> {
         match self {
+            Self::Collection(collection) => collection.watch(),
             Self::Database(database) => database.watch(),
             Self::Deployment(client) => client.watch(),
         }
@@ -156,6 +182,16 @@ async fn open_wanted(
     let selection = doc! { "$match": { "$or": wanted } };
     let pipeline = std::iter::once(selection).chain(stages.iter().cloned());
     let target = Target::of(client, scope);
+    let opened = open_target(&target, pipeline, start, reading).await;
+    opened.map_err(MongoError::on_resuming)
+}
+
+async fn open_target(
+    target: &Target<'_>,
+    pipeline: impl IntoIterator<Item = Document>,
+    start: &Start,
+    reading: Reading,
+) -> Result<Opened, MongoError> {
     let watch = target
         .watch()
         .pipeline(pipeline)
@@ -171,7 +207,7 @@ async fn open_wanted(
     };
     match tokio::time::timeout(reading.answer_max, watch.into_future()).await {
         Ok(Ok(cursor)) => Ok(cursor.with_type()),
-        Ok(Err(error)) => Err(MongoError::from(error).on_resuming()),
+        Ok(Err(error)) => Err(MongoError::from(error)),
         Err(_) => Err(MongoError::NoAnswer),
     }
 }

@@ -13,16 +13,13 @@ use tokio::time::Instant;
 
 use super::{
     CODE_TOO_LARGE, Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink,
-    Start, State, Step, Tail, cursor::ANSWER_MAX, has_happened, next_id, open,
+    Start, State, Step, Tail, cursor::ANSWER_MAX, has_happened, longer, next_id, open,
 };
 use crate::mongo::client::{Clock, Connection, operation_time};
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
 
 /// The first pause after an error; each further one doubles it, up to the setting.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// An answer that does not come in time is waited for twice as long the next time, up to this: MongoDB may have much of its
-/// history to go through.
-const ANSWER_MAX_MOST: Duration = Duration::from_secs(8 * 60);
 /// Events taken from the cursor before they are handed on.
 const BATCH_EVENTS_MAX: usize = 1000;
 
@@ -94,7 +91,7 @@ impl Task {
                 Left::Unheld => return,
                 Left::Failed(error) => {
                     if matches!(error, MongoError::NoAnswer) {
-                        self.answer_max = (self.answer_max * 2).min(ANSWER_MAX_MOST);
+                        self.answer_max = longer(self.answer_max);
                     }
                     if !self.recover(&error, &mut singly).await {
                         self.warn(&error);
