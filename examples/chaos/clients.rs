@@ -77,7 +77,7 @@ struct Member {
 }
 
 impl Clients {
-    /// Of the collection that stays: of ten one follows all, eight a slice each, and one a slice that only MongoDB can tell.
+    /// Of the collection that stays: of twenty one follows all, eighteen a slice each, and one a slice that only MongoDB can tell.
     pub(crate) fn open(address: SocketAddr, count: usize) -> Self {
         let setting = Setting {
             address,
@@ -85,9 +85,9 @@ impl Clients {
             is_mortal: false,
         };
         let wishes = (0..count).map(|index| {
-            let number = (index / 10 + index % 10) as u32;
+            let number = (index / KINDS + index % KINDS) as u32;
             let (slice, dedicated) = (number % SLICES, number % DEDICATED_SLICES);
-            let (stream, share) = match index % 10 {
+            let (stream, share) = match index % KINDS {
                 0 => ("all".to_owned(), Share::All),
                 1 => (format!("own?n={dedicated}"), Share::Slice(dedicated)),
                 _ => (format!("mine?n={slice}"), Share::Slice(slice)),
@@ -110,7 +110,7 @@ impl Clients {
         let leave = watch::Sender::new(0);
         let (mut members, mut tasks) = (Vec::new(), Vec::new());
         for (index, wish) in wishes.into_iter().enumerate() {
-            let transport = match (index + index / 10) % 2 {
+            let transport = match (index + index / KINDS) % 2 {
                 0 => Transport::WebSocket,
                 _ => Transport::Sse,
             };
@@ -406,6 +406,7 @@ const ID: &[u8] = b"\"_data\": \"";
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const KINDS: usize = 20;
 /// Streams that differ need a cursor each: few do.
 const DEDICATED_SLICES: u32 = 4;
 /// With an event that cannot be sent, history is never there.

@@ -65,17 +65,20 @@ pub(crate) struct Faults {
     round: Vec<Fault>,
     happened: BTreeMap<String, u32>,
     is_verbose: bool,
+    /// The longest between two.
+    pause_max: Duration,
     begun: Instant,
     /// Losses that it told and that there were not.
     pub(crate) wrong: Vec<String>,
 }
 
 impl Faults {
-    pub(crate) fn new(random: &mut StdRng, is_verbose: bool) -> Self {
+    pub(crate) fn new(random: &mut StdRng, pause_max: Duration, is_verbose: bool) -> Self {
         let mut this = Self {
             round: Vec::new(),
             happened: BTreeMap::new(),
             is_verbose,
+            pause_max,
             begun: Instant::now(),
             wrong: Vec::new(),
         };
@@ -193,7 +196,7 @@ impl Faults {
             set.whole().await;
             fleeting.write().await?;
         }
-        let pause = Duration::from_millis(random.random_range(50..1000));
+        let pause = self.pause_max.mul_f64(random.random_range(0.05..1.0));
         tokio::time::sleep(pause).await;
         Ok(())
     }

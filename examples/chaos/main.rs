@@ -77,6 +77,9 @@ struct Arguments {
     /// Events that a writer makes at once.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     batch: u32,
+    /// The longest time between two faults, in seconds.
+    #[arg(long, default_value_t = 1.0)]
+    pause: f64,
     /// Tells of each fault as it happens.
     #[arg(long)]
     verbose: bool,
@@ -105,8 +108,13 @@ fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Outcome<bool> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!(
-        "chaos --events {} --clients {} --minutes {} --writers {} --batch {} --seed {seed}",
-        arguments.events, arguments.clients, arguments.minutes, arguments.writers, arguments.batch
+        "chaos --events {} --clients {} --minutes {} --writers {} --batch {} --pause {} --seed {seed}",
+        arguments.events,
+        arguments.clients,
+        arguments.minutes,
+        arguments.writers,
+        arguments.batch,
+        arguments.pause
     );
     let mut random = StdRng::seed_from_u64(seed);
     let mut set = Replicas::start(&mongod_binary()?, MEMBERS).await;
@@ -133,7 +141,11 @@ async fn run(arguments: &Arguments) -> Outcome<bool> {
     let over = Arc::new(AtomicBool::new(false));
     let writing = writers.begin(within);
     let court = Court::sit(&truth, clients.witnesses(), &over);
-    let mut faults = Faults::new(&mut random, arguments.verbose);
+    let mut faults = Faults::new(
+        &mut random,
+        Duration::from_secs_f64(arguments.pause),
+        arguments.verbose,
+    );
     while begun.elapsed() < within && !writing.is_finished() {
         faults
             .next(

@@ -98,9 +98,7 @@ impl Writers {
         let (updates, inserts): (Vec<u32>, Vec<u32>) =
             numbers.partition(|number| number % UPDATE_EVERY == UPDATE_EVERY - 1);
         insert(&self.collection, inserts).await?;
-        for number in updates {
-            update(&self.collection, number - 1, number).await?;
-        }
+        update(&self.collection, &updates).await?;
         self.written.fetch_add(count, Ordering::AcqRel);
         Ok(())
     }
@@ -155,23 +153,28 @@ async fn find(collection: &Collection<Document>, numbers: &[u32]) -> Outcome<Has
     ids.map(|id| Ok(u32::try_from(id?)?)).collect()
 }
 
-/// Updates a document so that it becomes another one, once, whatever fails on the way: the second time changes nothing, and so
+/// Makes each of these events of the document before it, once, whatever fails on the way: the second time changes nothing, and so
 /// is no event.
-async fn update(collection: &Collection<Document>, document: u32, number: u32) -> Outcome<()> {
+async fn update(collection: &Collection<Document>, numbers: &[u32]) -> Outcome<()> {
     let until = Instant::now() + GIVE_UP;
-    loop {
-        let which = doc! { "_id": i64::from(document) };
-        let change = doc! { "$set": { "again": i64::from(number) } };
-        match collection.update_one(which, change).await {
-            Ok(updated) if updated.matched_count == 1 => return Ok(()),
-            // Another writer has that document in hand.
+    let ids: Vec<i64> = numbers
+        .iter()
+        .map(|number| i64::from(*number) - 1)
+        .collect();
+    while !ids.is_empty() {
+        let change = doc! { "$set": { "again": true } };
+        let which = doc! { "_id": { "$in": &ids } };
+        match collection.update_many(which, change).await {
+            Ok(updated) if updated.matched_count == ids.len() as u64 => return Ok(()),
+            // Another writer has one of the documents in hand.
             Ok(_) if Instant::now() > until => {
-                return Err(format!("document {document} does not come").into());
+                return Err(format!("of the documents {ids:?} not all come").into());
             }
             Err(error) if Instant::now() > until => return Err(error.into()),
             _ => tokio::time::sleep(AGAIN).await,
         }
     }
+    Ok(())
 }
 
 fn document(number: u32) -> Document {

@@ -1,6 +1,7 @@
 //! Feed, hub and cursors together, against a real server.
 
 mod faults;
+mod panics;
 mod returning;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -155,6 +156,17 @@ impl House {
         resume: Option<ResumeToken>,
         outbox_bytes: usize,
     ) -> Result<Session, Refused> {
+        let (outbox, outlet) = delivery::channel(outbox_bytes);
+        self.subscribe_into(stages, resume, outbox, outlet).await
+    }
+
+    async fn subscribe_into(
+        &self,
+        stages: Vec<Document>,
+        resume: Option<ResumeToken>,
+        outbox: delivery::Outbox,
+        outlet: Outlet,
+    ) -> Result<Session, Refused> {
         let namespace = Namespace::new(&*self.database, "data");
         self.feed.watch(&namespace).await.expect("it is watched");
         let floor = self.clock.now().await.expect("the operation time");
@@ -167,7 +179,6 @@ impl House {
             framing: Framing::Sse,
         };
         let plan = Plan::choose(wanted).expect("a plan");
-        let (outbox, outlet) = delivery::channel(outbox_bytes);
         let from = From { floor, resume };
         let held = outbox.clone();
         let subscription = self

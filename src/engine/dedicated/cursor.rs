@@ -93,7 +93,7 @@ impl Source {
     /// Has MongoDB check the pipeline, and opens the stream without evaluating anything yet.
     pub(super) async fn check(&self, start: &Start) -> Result<Opened, MongoError> {
         let reading = Reading {
-            batch_size: Some(0),
+            batch_size: 0,
             ..Reading::default()
         };
         self.open(start, &[], reading).await
@@ -147,12 +147,14 @@ impl Cursor {
     }
 
     /// Opens the stream behind what has been read.
-    async fn open(&self, batch_size: Option<u32>) -> Result<Opened, MongoError> {
-        let reading = Reading {
-            batch_size,
+    async fn open(&self) -> Result<Opened, MongoError> {
+        let mut reading = Reading {
             answer_max: self.answer_max,
             ..Reading::default()
         };
+        if self.singly {
+            reading.batch_size = 1;
+        }
         self.source.open(&self.place, &self.excluded, reading).await
     }
 
@@ -162,7 +164,7 @@ impl Cursor {
         loop {
             let left = match stream.take() {
                 Some(stream) => self.consume(stream, &mut pause).await,
-                None => match self.open(self.singly.then_some(1)).await {
+                None => match self.open().await {
                     Ok(opened) => {
                         stream = Some(opened);
                         continue;
@@ -278,7 +280,7 @@ impl Cursor {
                     self.singly = false;
                     singly_until = None;
                     self.note(&tail);
-                    match self.open(None).await {
+                    match self.open().await {
                         Ok(batched) => tail = self.tail(batched),
                         Err(error) => return Left::Failed(error),
                     }
