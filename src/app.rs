@@ -30,7 +30,7 @@ pub use check::{CheckReport, check};
 /// How often it is tried whether the upstream takes connections, for `/ready`.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why Sidestream did not start.
+/// Why Sidestream did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address of the public listener cannot be listened on.
@@ -68,12 +68,18 @@ pub enum StartError {
     /// The key for tokens cannot be used.
     #[error("auth.jwt.key")]
     Jwt(#[from] crate::access::JwtError),
+    /// It had started, and a task without which it is of no use has panicked.
+    #[error("task {task} panicked")]
+    Panicked {
+        /// Its name.
+        task: &'static str,
+    },
 }
 
 /// Runs until a signal has asked for the end and everything has ended. `file` is read again on SIGHUP.
 ///
 /// # Errors
-/// [`StartError`] if it could not start; once started, it ends well.
+/// [`StartError`] if it could not start; once started, it ends well, but for [`StartError::Panicked`].
 pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     let (tasks, shutdown, wishes) = (Tasks::new().at_home(), Shutdown::new(), Reload::new());
     let signals = Signals::listen().map_err(StartError::Signals)?;
@@ -96,41 +102,65 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
 
     // What is background to all: it ends with the process, nobody waits for it.
     let background = Tasks::new();
-    background.spawn(
+    background.spawn_vital(
         "app.signals",
+        &shutdown,
         signals.pass_on(shutdown.clone(), wishes.clone()),
     );
-    background.spawn(
+    background.spawn_vital(
         "app.reload",
+        &shutdown,
         reload::on_request(config.clone(), file, wishes),
     );
     let tended = forwarder.clone();
-    background.spawn("proxy.tend", async move { tended.tend().await });
+    background.spawn_kept("proxy.tend", move || {
+        let tended = tended.clone();
+        async move { tended.tend().await }
+    });
     let upstream_is_up = Arc::new(AtomicBool::new(true));
-    background.spawn("app.probe", probe(forwarder, Arc::clone(&upstream_is_up)));
+    let is_up = Arc::clone(&upstream_is_up);
+    background.spawn_kept("app.probe", move || {
+        probe(forwarder.clone(), Arc::clone(&is_up))
+    });
     if let (Some(tls), Some(settings)) = (&tls, &config.server.tls) {
-        background.spawn("front.tls", tls.clone().keep(settings.reload));
+        let (kept, every) = (tls.clone(), settings.reload);
+        background.spawn_kept("front.tls", move || kept.clone().keep(every));
     }
     if let Some(streams) = &streams {
-        let sweep = Arc::clone(streams.feeds()).sweep(Arc::clone(streams.metadata().live()));
-        background.spawn("front.feeds", sweep);
+        let (feeds, live) = (streams.feeds(), streams.metadata().live());
+        let (swept, used) = (Arc::clone(feeds), Arc::clone(live));
+        background.spawn_kept("front.feeds", move || {
+            Arc::clone(&swept).sweep(Arc::clone(&used))
+        });
         let settings = config.streams.as_ref();
         if let Some(settings) = settings
             && let Some(keeping) = rooms::keys(settings, streams.metadata())?
         {
-            background.spawn("front.keys", keeping);
+            background.spawn_vital("front.keys", &shutdown, keeping);
         }
-        let rings = describe::note_rings(Arc::clone(streams.feeds()));
-        background.spawn("front.rings", rings);
+        let noted = Arc::clone(feeds);
+        background.spawn_kept("front.rings", move || {
+            describe::note_rings(Arc::clone(&noted))
+        });
         let budget = Arc::clone(&streams.admission.settings.budget);
-        let relief = pressure::relieve(budget, Arc::clone(streams.metadata().live()));
-        background.spawn("front.pressure", relief);
+        let holding = Arc::clone(live);
+        background.spawn_kept("front.pressure", move || {
+            let holding = Arc::clone(&holding);
+            let outboxes = move || {
+                let sessions = holding.all();
+                sessions
+                    .iter()
+                    .map(|session| session.outbox.clone())
+                    .collect()
+            };
+            pressure::relieve(Arc::clone(&budget), outboxes)
+        });
     }
     let admin_ended = Shutdown::new();
     if let Some(listener) = admin {
         let state = admin_state(metrics, streams.clone(), shutdown.clone(), upstream_is_up);
         let (tasks, ended) = (background.clone(), admin_ended.clone());
-        background.spawn("admin", async move {
+        background.spawn_vital("admin", &shutdown, async move {
             admin::serve(listener, state, &tasks, ended.draining()).await;
         });
     }
@@ -145,14 +175,17 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
             serving.clone(),
             shutdown.clone(),
         );
-        serving.spawn("front.listener", run);
+        serving.spawn_vital("front.listener", &shutdown, run);
     }
     supervisor::tell_ready();
     shutdown.draining().await;
     supervisor::tell_stopping();
     drain(&config, streams.as_deref(), &serving, &shutdown).await;
     admin_ended.begin();
-    Ok(())
+    match shutdown.fault() {
+        None => Ok(()),
+        Some(task) => Err(StartError::Panicked { task }),
+    }
 }
 
 /// Sessions are told and given time to say goodbye; requests finish; then the end, whoever is left.

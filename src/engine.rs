@@ -32,7 +32,7 @@ pub use groups::GroupLimits;
 pub use hub::Hub;
 pub use plan::{Framing, Plan, Served, Wanted};
 
-use crate::delivery::{Ending, Outbox};
+use crate::delivery::Outbox;
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::Feed;
 use crate::mongo::{MongoError, ResumeToken};
@@ -170,20 +170,16 @@ impl Engine {
             self.dedicated
                 .subscribe(feed, &plan, &from, &outbox)
                 .await?;
-            return Ok(self.join(feed, plan, from, outbox).await);
+            return Ok(self.hub.begin(feed, plan, from, outbox).await);
         }
         let Some(token) = from.resume.clone() else {
-            return Ok(self.join(feed, plan, from, outbox).await);
+            return Ok(self.hub.begin(feed, plan, from, outbox).await);
         };
-        // An id that the ring does not hold may be none at all, though its place lies where the ring reaches.
-        if feed.ring().holds(&token, &plan.wanted.namespace.database) {
-            let again = (Arc::clone(feed.ring()), token.clone());
-            let (plan, from) = (plan.clone(), from.clone());
-            let joined = self.hub.rejoin(plan, from, outbox.clone(), again).await;
-            if let Some(subscription) = joined {
-                metrics::counter!("sidestream_resumes_total", "from" => "ring").increment(1);
-                return Ok(subscription);
-            }
+        let (again, behind, back) = (plan.clone(), from.clone(), token.clone());
+        let going_on = self.hub.go_on(feed, again, behind, back, outbox.clone());
+        if let Some(subscription) = going_on.await {
+            metrics::counter!("sidestream_resumes_total", "from" => "ring").increment(1);
+            return Ok(subscription);
         }
         let subscription = self
             .catch_ups
@@ -191,16 +187,6 @@ impl Engine {
             .await?;
         metrics::counter!("sidestream_resumes_total", "from" => "cursor").increment(1);
         Ok(subscription)
-    }
-
-    async fn join(&self, feed: &Arc<Feed>, plan: Plan, from: From, outbox: Outbox) -> Subscription {
-        let (floor, ended) = (from.floor, outbox.clone());
-        let subscription = self.hub.join(plan, from, outbox).await;
-        // A gap that was told before the session was a member is its concern too, if it lies behind its floor.
-        if !feed.is_whole_since(floor) {
-            ended.end(Ending::HistoryLost);
-        }
-        subscription
     }
 
     /// How many dedicated cursors are open.

@@ -71,6 +71,10 @@ async fn run(config: Config, file: &Path) -> ExitCode {
     let ended: Result<(), StartError> = app::run(config, file.to_owned()).await;
     match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ StartError::Panicked { .. }) => {
+            tracing::error!(%error, "ended by a fault of ours");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             tracing::error!(error = %causes(&error), "cannot start");
             ExitCode::FAILURE

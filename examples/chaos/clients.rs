@@ -4,8 +4,8 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,30 +18,36 @@ use tokio::{
 };
 
 use crate::{
-    judge::{Said, Testimony},
+    judge::{Said, Witness},
     sidestream::EVENTS,
     support::{
         Outcome,
         connect::{NotOpened, Opened, Target, Transport},
         decode::Item,
     },
-    truth::{Mark, Truth},
+    truth::{Mark, SLICES, Share, Truth, lock},
 };
 
 /// What makes a mark of an event: its text and its id. `None` if the event does not count.
 pub(crate) type Marking = fn(&[u8], &str) -> Option<Mark>;
 
-/// How clients of a stream are made.
+/// What one client asks for, and what it is to see.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) path: String,
+    pub(crate) share: Share,
+}
+
+/// What the clients of a collection have in common.
 #[derive(Clone)]
 pub(crate) struct Setting {
     pub(crate) address: SocketAddr,
-    pub(crate) path: String,
     pub(crate) marking: Marking,
     /// The collection goes and comes: 404 and 4404 are to be expected, and the stream is begun anew then.
     pub(crate) is_mortal: bool,
 }
 
-/// All clients of one stream.
+/// All clients of one collection.
 pub(crate) struct Clients {
     members: Vec<Arc<Member>>,
     tasks: Vec<JoinHandle<()>>,
@@ -61,27 +67,40 @@ struct Shared {
 /// One client.
 struct Member {
     index: usize,
-    testimony: Testimony,
+    path: String,
+    transport: Transport,
+    witness: Arc<Witness>,
     last: Mutex<Option<Mark>>,
     has_id: AtomicBool,
     in_gap: AtomicBool,
     is_open: AtomicBool,
-    refused: AtomicU32,
 }
 
 impl Clients {
-    /// Of the collection that stays.
+    /// Of the collection that stays: of twenty one follows all, eighteen a slice each, and one a slice that only MongoDB can tell.
     pub(crate) fn open(address: SocketAddr, count: usize) -> Self {
         let setting = Setting {
             address,
-            path: format!("{EVENTS}/_streams/all"),
             marking: |_, id| Some(Mark::of(id.as_bytes())),
             is_mortal: false,
         };
-        Self::with(setting, count)
+        let wishes = (0..count).map(|index| {
+            let number = (index / KINDS + index % KINDS) as u32;
+            let (slice, dedicated) = (number % SLICES, number % DEDICATED_SLICES);
+            let (stream, share) = match index % KINDS {
+                0 => ("all".to_owned(), Share::All),
+                1 => (format!("own?n={dedicated}"), Share::Slice(dedicated)),
+                _ => (format!("mine?n={slice}"), Share::Slice(slice)),
+            };
+            Wish {
+                path: format!("{EVENTS}/_streams/{stream}"),
+                share,
+            }
+        });
+        Self::with(setting, wishes.collect())
     }
 
-    pub(crate) fn with(setting: Setting, count: usize) -> Self {
+    pub(crate) fn with(setting: Setting, wishes: Vec<Wish>) -> Self {
         let shared = Arc::new(Shared {
             setting,
             counts: Mutex::default(),
@@ -90,15 +109,22 @@ impl Clients {
         });
         let leave = watch::Sender::new(0);
         let (mut members, mut tasks) = (Vec::new(), Vec::new());
-        for index in 0..count {
+        for (index, wish) in wishes.into_iter().enumerate() {
+            let transport = match (index + index / KINDS) % 2 {
+                0 => Transport::WebSocket,
+                _ => Transport::Sse,
+            };
+            let Wish { path, share } = wish;
+            let name = format!("client {index} of {path} by {transport:?}");
             let member = Arc::new(Member {
                 index,
-                testimony: Testimony::default(),
+                transport,
+                witness: Arc::new(Witness::new(name, &path, share)),
+                path,
                 last: Mutex::default(),
                 has_id: AtomicBool::new(false),
                 in_gap: AtomicBool::new(false),
                 is_open: AtomicBool::new(false),
-                refused: AtomicU32::new(0),
             });
             let client = Client {
                 member: Arc::clone(&member),
@@ -118,16 +144,16 @@ impl Clients {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.members.len()
+    pub(crate) fn witnesses(&self) -> Vec<Arc<Witness>> {
+        let witnesses = self.members.iter();
+        witnesses
+            .map(|member| Arc::clone(&member.witness))
+            .collect()
     }
 
-    pub(crate) fn testimonies(&self) -> Vec<Testimony> {
-        let testimonies = self
-            .members
-            .iter()
-            .map(|member| Arc::clone(&member.testimony));
-        testimonies.collect()
+    /// How many events they got in all.
+    pub(crate) fn got(&self) -> u64 {
+        self.shared.got.load(Ordering::Relaxed)
     }
 
     /// Has a third of them leave without a word, and come back.
@@ -158,18 +184,22 @@ impl Clients {
         until(within, all).await
     }
 
-    /// Waits until each has got the last event, or was told of a gap before it; but not longer than `patience` for the next
+    /// Waits until each has got the last event of its share, or was told of a gap before it; but not longer than `patience` for the next
     /// event of any of them.
     pub(crate) async fn have_all(&self, truth: &Truth, patience: Duration) -> bool {
-        let last = truth.count().checked_sub(1);
+        let known = truth.known();
         let has = |member: &Arc<Member>| {
-            let mark = *lock(&member.last);
-            member.in_gap.load(Ordering::Acquire) || mark.and_then(|mark| truth.place(mark)) == last
+            let (mark, share) = (*lock(&member.last), member.witness.share);
+            let known = lock(&known);
+            let place = mark.and_then(|mark| known.place(mark, share)).flatten();
+            member.in_gap.load(Ordering::Acquire) || place == known.count(share).checked_sub(1)
         };
         let mut got = 0;
         while !until(patience / 4, || self.members.iter().all(has)).await {
-            let now = self.shared.got.load(Ordering::Relaxed);
+            let now = self.got();
             if now == got {
+                let late = self.members.iter().filter(|member| !has(member));
+                late.for_each(|member| println!("not at the end: {}", member.witness.name));
                 return false;
             }
             got = now;
@@ -226,13 +256,9 @@ enum End {
 
 impl Client {
     async fn live(mut self) {
-        let transport = match self.member.index % 2 {
-            0 => Transport::WebSocket,
-            _ => Transport::Sse,
-        };
-        let Setting { address, path, .. } = &self.shared.setting;
+        let (address, path) = (self.shared.setting.address, &self.member.path);
         let url = format!("http://admin:secret@{address}/{path}");
-        let target = Target::parse(&url, transport).expect("the address is one");
+        let target = Target::parse(&url, self.member.transport).expect("the address is one");
         loop {
             let query = format!("lastEventID={}", self.id);
             match tokio::time::timeout(ANSWER_WAIT, target.open(Some(&query))).await {
@@ -254,7 +280,6 @@ impl Client {
     fn refused(&mut self, answer: &str) {
         let status = answer.split(' ').nth(1).unwrap_or_default();
         self.count(status);
-        self.member.refused.fetch_add(1, Ordering::Relaxed);
         match status {
             // MongoDB or Sidestream is not ready.
             "503" => (),
@@ -290,7 +315,7 @@ impl Client {
         self.barren = 0;
         if !std::mem::take(&mut self.id).is_empty() {
             self.member.in_gap.store(true, Ordering::Release);
-            lock(&self.member.testimony).push(Said::Gap);
+            self.member.witness.say(Said::Gap);
         }
     }
 
@@ -342,7 +367,7 @@ impl Client {
         id.clone_into(&mut self.id);
         self.barren = 0;
         if let Some(mark) = (self.shared.setting.marking)(text, id) {
-            lock(&self.member.testimony).push(Said::Got(mark));
+            self.member.witness.say(Said::Got(mark));
             self.shared.got.fetch_add(1, Ordering::Relaxed);
             *lock(&self.member.last) = Some(mark);
             self.member.in_gap.store(false, Ordering::Release);
@@ -351,6 +376,7 @@ impl Client {
     }
 
     fn count(&self, what: &str) {
+        self.member.witness.note(format!("{what} at {}", self.id));
         *lock(&self.shared.counts)
             .entry(what.to_owned())
             .or_default() += 1;
@@ -375,14 +401,13 @@ async fn until(within: Duration, holds: impl Fn() -> bool) -> bool {
     true
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 const ID: &[u8] = b"\"_data\": \"";
 /// Longer than Sidestream waits for anything before it answers.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const KINDS: usize = 20;
+/// Streams that differ need a cursor each: few do.
+const DEDICATED_SLICES: u32 = 4;
 /// With an event that cannot be sent, history is never there.
 const BARREN_MAX: u32 = 3;

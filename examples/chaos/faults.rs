@@ -1,6 +1,9 @@
 //! What goes wrong, one after another, in a random order.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bson::{Document, doc};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
@@ -62,19 +65,21 @@ pub(crate) struct Faults {
     round: Vec<Fault>,
     happened: BTreeMap<String, u32>,
     is_verbose: bool,
-    /// Lines of Sidestream's that were told.
-    errors: usize,
+    /// The longest between two.
+    pause_max: Duration,
+    begun: Instant,
     /// Losses that it told and that there were not.
     pub(crate) wrong: Vec<String>,
 }
 
 impl Faults {
-    pub(crate) fn new(random: &mut StdRng, is_verbose: bool) -> Self {
+    pub(crate) fn new(random: &mut StdRng, pause_max: Duration, is_verbose: bool) -> Self {
         let mut this = Self {
             round: Vec::new(),
             happened: BTreeMap::new(),
             is_verbose,
-            errors: 0,
+            pause_max,
+            begun: Instant::now(),
             wrong: Vec::new(),
         };
         this.deal(random);
@@ -102,7 +107,7 @@ impl Faults {
         let Some(fault) = self.round.pop() else {
             return Ok(());
         };
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let mut name = format!("{fault:?}");
         let for_a_while = Duration::from_millis(random.random_range(200..4000));
         match fault {
@@ -176,24 +181,14 @@ impl Faults {
                 sidestream.begin().await?;
             }
         }
+        self.hear(sidestream)?;
         if self.is_verbose {
-            println!("{name} ({:.1} s)", begun.elapsed().as_secs_f64());
-        }
-        let errors = sidestream.errors();
-        if self.is_verbose && errors.len() > self.errors {
-            errors[self.errors..]
-                .iter()
-                .for_each(|line| println!("{line}"));
-        }
-        // A fail point's word for it has its name in it; what else is said of lost history is said for no reason.
-        let is_wrong =
-            |line: &&String| line.contains("history lost") && !line.contains("failpoint");
-        let from = self.errors.min(errors.len());
-        self.wrong
-            .extend(errors[from..].iter().filter(is_wrong).cloned());
-        self.errors = errors.len();
-        if let Some(panic) = sidestream.panics().first() {
-            return Err(format!("Sidestream panicked: {panic}").into());
+            println!(
+                "{:.1} s, {} delivered: {name} ({:.1} s)",
+                self.begun.elapsed().as_secs_f64(),
+                clients.got(),
+                begun.elapsed().as_secs_f64()
+            );
         }
         *self.happened.entry(name).or_default() += 1;
         // Often the next one comes before all is well again.
@@ -201,7 +196,7 @@ impl Faults {
             set.whole().await;
             fleeting.write().await?;
         }
-        let pause = Duration::from_millis(random.random_range(50..1000));
+        let pause = self.pause_max.mul_f64(random.random_range(0.05..1.0));
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -218,10 +213,24 @@ impl Faults {
             let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
             admin.run_command(off).await?;
         }
-        match sidestream.panics().first() {
-            Some(panic) => Err(format!("Sidestream panicked: {panic}").into()),
-            None => Ok(()),
+        self.hear(sidestream)
+    }
+
+    /// Hears what Sidestream has said: a panic ends the run, and a loss that nothing explains is a violation.
+    fn hear(&mut self, sidestream: &mut Sidestream) -> Outcome<()> {
+        for line in sidestream.said() {
+            if line.contains("panicked") {
+                return Err(format!("Sidestream panicked: {line}").into());
+            }
+            // A fail point's word for it has its name in it; what else is said of lost history is said for no reason.
+            if line.contains("history lost") && !line.contains("failpoint") {
+                self.wrong.push(line.clone());
+            }
+            if self.is_verbose && !line.contains("\"INFO\"") {
+                println!("  {line}");
+            }
         }
+        Ok(())
     }
 
     /// What happened, and how often.

@@ -1,18 +1,18 @@
 //! A collection that goes and comes, and its clients: told with 4404 each time, whole and in order in between.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use bson::doc;
 use mongodb::Client;
 use rand::{Rng, rngs::StdRng};
 
 use crate::{
-    clients::{Clients, Setting},
+    clients::{Clients, Setting, Wish},
     judge::{Judge, Said, Verdict},
     sidestream::{FLEETING, OTHER, Sidestream, define},
     support::{Outcome, decode::number},
-    truth::Mark,
-    writers::{durable, write},
+    truth::{Mark, Share, lock},
+    writers::{durable, insert},
 };
 
 /// The collection, with who listens to it.
@@ -26,16 +26,19 @@ impl Fleeting {
     pub(crate) fn begin(mongo: &Client, sidestream: &Sidestream, count: usize) -> Self {
         let setting = Setting {
             address: sidestream.address(),
-            path: format!("other/{FLEETING}/_streams/all"),
             marking: |text, _| {
                 let at = memchr::memmem::find(text, NUMBER)? + NUMBER.len();
                 Some(Mark(u64::from(number(&text[at..])?)))
             },
             is_mortal: true,
         };
+        let wish = Wish {
+            path: format!("other/{FLEETING}/_streams/all"),
+            share: Share::All,
+        };
         Self {
             mongo: mongo.clone(),
-            clients: Clients::with(setting, count),
+            clients: Clients::with(setting, vec![wish; count]),
             next: 0,
         }
     }
@@ -48,7 +51,7 @@ impl Fleeting {
 
     /// Writes the next document.
     pub(crate) async fn write(&mut self) -> Outcome<()> {
-        write(&durable(&self.mongo, OTHER, FLEETING), self.next).await?;
+        insert(&durable(&self.mongo, OTHER, FLEETING), vec![self.next]).await?;
         self.next += 1;
         Ok(())
     }
@@ -108,13 +111,9 @@ impl Fleeting {
         if let Some(stray) = self.clients.strays().first() {
             return Err(format!("unexpected: {stray}").into());
         }
-        let verdicts = self.clients.testimonies().into_iter().map(|testimony| {
+        let verdicts = self.clients.witnesses().into_iter().map(|witness| {
             let mut judge = Judge::default();
-            for said in testimony
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-            {
+            for said in lock(&witness.said).iter() {
                 match said {
                     Said::Got(Mark(place)) => judge.got(*place as u32),
                     Said::Gap => judge.gap(),

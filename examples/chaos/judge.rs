@@ -1,20 +1,20 @@
 //! What each client got, held against the truth while it goes on.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashSet, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::task::JoinHandle;
 
 use crate::{
     support::Outcome,
-    truth::{Mark, Truth},
+    truth::{Known, Mark, Share, Truth, lock},
 };
 
 /// What one client says, in its order.
@@ -26,8 +26,53 @@ pub(crate) enum Said<M> {
     Gap,
 }
 
-/// What one client says, until somebody takes it.
-pub(crate) type Testimony = Arc<Mutex<Vec<Said<Mark>>>>;
+/// One client, as far as the court is concerned.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    /// What it is called, for people.
+    pub(crate) name: String,
+    /// The stream that it follows, without variables.
+    pub(crate) stream: String,
+    pub(crate) share: Share,
+    /// What it says, until the court hears it.
+    pub(crate) said: Mutex<Vec<Said<Mark>>>,
+    /// What happened to it lately.
+    lately: Mutex<VecDeque<(Instant, String)>>,
+}
+
+impl Witness {
+    pub(crate) fn new(name: String, path: &str, share: Share) -> Self {
+        let stream = path.split('?').next().unwrap_or_default().to_owned();
+        Self {
+            name,
+            stream,
+            share,
+            said: Mutex::default(),
+            lately: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn say(&self, said: Said<Mark>) {
+        lock(&self.said).push(said);
+    }
+
+    /// Notes what happened to it, for whoever reads of a violation.
+    pub(crate) fn note(&self, what: String) {
+        let mut lately = lock(&self.lately);
+        if lately.len() == NOTES_MAX {
+            lately.pop_front();
+        }
+        lately.push_back((Instant::now(), what));
+    }
+
+    fn lately(&self) -> String {
+        let lately = lock(&self.lately);
+        let notes = lately
+            .iter()
+            .map(|(at, what)| format!("{what} {:.1} s ago", at.elapsed().as_secs_f64()));
+        notes.collect::<Vec<_>>().join(", ")
+    }
+}
 
 /// What was wrong, of all clients together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +81,7 @@ pub(crate) struct Verdict {
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
     pub(crate) out_of_order: u64,
-    /// Events that nobody wrote, with all that came behind the first of them.
+    /// Events that nobody wrote, with all that came behind the first of them; and events that are not the client's.
     pub(crate) astray: u64,
     /// Gaps that were announced, and the events in them.
     pub(crate) gaps: u64,
@@ -47,7 +92,11 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost + self.doubled + self.out_of_order + self.astray == 0
+        self.wrongs() == 0
+    }
+
+    fn wrongs(&self) -> u64 {
+        self.lost + self.doubled + self.out_of_order + self.astray
     }
 
     pub(crate) fn with(self, other: Self) -> Self {
@@ -126,6 +175,17 @@ impl Judge {
         self.due = place + 1;
     }
 
+    /// It got an event that is not of its share.
+    pub(crate) fn strange(&mut self) {
+        self.verdict.delivered += 1;
+        self.verdict.astray += 1;
+    }
+
+    /// What was wrong until now.
+    fn wrongs(&self) -> u64 {
+        self.missing.len() as u64 + self.verdict.wrongs()
+    }
+
     pub(crate) fn gap(&mut self) {
         self.in_gap = true;
         self.verdict.gaps += 1;
@@ -146,30 +206,38 @@ impl Judge {
 
 /// Judges all clients in the background, so that what they said need not be kept.
 pub(crate) struct Court {
-    sitting: JoinHandle<Verdict>,
+    sitting: JoinHandle<Vec<Verdict>>,
 }
 
 impl Court {
-    pub(crate) fn sit(truth: &Truth, testimonies: Vec<Testimony>, over: &Arc<AtomicBool>) -> Self {
-        let (places, over) = (truth.places(), Arc::clone(over));
+    pub(crate) fn sit(truth: &Truth, witnesses: Vec<Arc<Witness>>, over: &Arc<AtomicBool>) -> Self {
+        let (known, over) = (truth.known(), Arc::clone(over));
         let sitting = tokio::spawn(async move {
-            let mut judges: Vec<Judge> = testimonies.iter().map(|_| Judge::default()).collect();
+            let mut judges: Vec<Judge> = witnesses.iter().map(|_| Judge::default()).collect();
+            let mut told = 0;
             loop {
                 // Looked at first: what was said before it is over is heard.
                 let is_last = over.load(Ordering::Acquire);
-                let events = {
-                    let places = places.lock().unwrap_or_else(PoisonError::into_inner);
-                    for (judge, testimony) in judges.iter_mut().zip(&testimonies) {
-                        hear(judge, testimony, &places);
+                for (judge, witness) in judges.iter_mut().zip(&witnesses) {
+                    let before = judge.wrongs();
+                    hear(judge, witness, &lock(&known));
+                    if judge.wrongs() > before && told < TOLD_MAX {
+                        told += 1;
+                        println!(
+                            "WRONG, {}: {} until now, due is {}; {}",
+                            witness.name,
+                            judge.wrongs(),
+                            judge.due,
+                            witness.lately()
+                        );
                     }
-                    places.len() as u32
-                };
+                }
                 if is_last {
-                    return judges
-                        .iter()
-                        .zip(&testimonies)
-                        .map(|(judge, testimony)| sum_up(judge, testimony, events))
-                        .fold(Verdict::default(), Verdict::with);
+                    let known = lock(&known);
+                    let verdicts = judges.iter().zip(&witnesses);
+                    return verdicts
+                        .map(|(judge, witness)| sum_up(judge, witness, &known))
+                        .collect();
                 }
                 tokio::time::sleep(SITTING_PAUSE).await;
             }
@@ -177,20 +245,22 @@ impl Court {
         Self { sitting }
     }
 
-    pub(crate) async fn verdict(self) -> Outcome<Verdict> {
+    /// The verdict on each, in their order.
+    pub(crate) async fn verdicts(self) -> Outcome<Vec<Verdict>> {
         Ok(self.sitting.await?)
     }
 }
 
 /// Hears a client as far as the truth is known.
-fn hear(judge: &mut Judge, testimony: &Testimony, places: &HashMap<Mark, u32>) {
-    let mut said = testimony.lock().unwrap_or_else(PoisonError::into_inner);
+fn hear(judge: &mut Judge, witness: &Witness, known: &Known) {
+    let mut said = lock(&witness.said);
     let mut heard = 0;
     for item in said.iter() {
         match item {
             Said::Gap => judge.gap(),
-            Said::Got(mark) => match places.get(mark) {
-                Some(place) => judge.got(*place),
+            Said::Got(mark) => match known.place(*mark, witness.share) {
+                Some(Some(place)) => judge.got(place),
+                Some(None) => judge.strange(),
                 None => break,
             },
         }
@@ -199,15 +269,18 @@ fn hear(judge: &mut Judge, testimony: &Testimony, places: &HashMap<Mark, u32>) {
     said.drain(..heard);
 }
 
-fn sum_up(judge: &Judge, testimony: &Testimony, events: u32) -> Verdict {
-    let unheard = testimony.lock().unwrap_or_else(PoisonError::into_inner);
+fn sum_up(judge: &Judge, witness: &Witness, known: &Known) -> Verdict {
+    let verdict = judge.verdict(known.count(witness.share));
     Verdict {
-        astray: unheard.len() as u64,
-        ..judge.verdict(events)
+        astray: verdict.astray + lock(&witness.said).len() as u64,
+        ..verdict
     }
 }
 
 const SITTING_PAUSE: Duration = Duration::from_secs(1);
+const NOTES_MAX: usize = 8;
+/// Lines about what is wrong, in all.
+const TOLD_MAX: usize = 50;
 
 #[cfg(test)]
 mod tests {

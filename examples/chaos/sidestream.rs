@@ -19,6 +19,9 @@ pub(crate) struct Sidestream {
     process: Option<Process>,
     uri: String,
     directory: PathBuf,
+    /// How many of its lines have been taken, and what was not when it was ended.
+    taken: usize,
+    left: Vec<String>,
 }
 
 impl Sidestream {
@@ -28,6 +31,8 @@ impl Sidestream {
             process: None,
             uri: uri.to_owned(),
             directory: scratch("chaos"),
+            taken: 0,
+            left: Vec::new(),
         };
         this.begin().await?;
         Ok(this)
@@ -41,7 +46,10 @@ impl Sidestream {
     pub(crate) async fn end(&mut self, signal: &str) {
         if let Some(process) = self.process.take() {
             process.order(signal);
+            let log = process.log.clone();
             process.exit_code(END_WAIT).await;
+            self.left.extend_from_slice(&log.lines()[self.taken..]);
+            self.taken = 0;
         }
     }
 
@@ -70,18 +78,15 @@ impl Sidestream {
         Ok(())
     }
 
-    /// What it has said since it was started that was more than a warning.
-    pub(crate) fn errors(&self) -> Vec<String> {
-        let lines = self.process.as_ref().map(|process| process.log.lines());
-        let is_error = |line: &String| line.contains("ERROR");
-        lines.into_iter().flatten().filter(is_error).collect()
-    }
-
-    /// What it has said of panics.
-    pub(crate) fn panics(&self) -> Vec<String> {
-        let lines = self.process.as_ref().map(|process| process.log.lines());
-        let is_error = |line: &String| line.contains("panicked");
-        lines.into_iter().flatten().filter(is_error).collect()
+    /// What it has said since this was asked last: warnings, errors and panics.
+    pub(crate) fn said(&mut self) -> Vec<String> {
+        let mut said = std::mem::take(&mut self.left);
+        if let Some(process) = &self.process {
+            let lines = process.log.lines();
+            said.extend_from_slice(&lines[self.taken..]);
+            self.taken = lines.len();
+        }
+        said
     }
 }
 
@@ -107,7 +112,7 @@ pub(crate) async fn store(mongo: &Client) -> Outcome<()> {
     define(mongo, OTHER, FLEETING).await
 }
 
-/// Makes a collection with one stream of everything. It may be there already.
+/// Makes a collection with its streams: of everything, of a slice, and of a slice by a cursor of its own. It may be there already.
 pub(crate) async fn define(mongo: &Client, database: &str, collection: &str) -> Outcome<()> {
     let database = mongo.database(database);
     match database.create_collection(collection).await {
@@ -118,7 +123,15 @@ pub(crate) async fn define(mongo: &Client, database: &str, collection: &str) -> 
         },
     }
     let id = format!("_properties.{collection}");
-    let properties = doc! { "_id": &id, "streams": [{ "uri": "all", "stages": [] }] };
+    let slice = doc! { "_$match": { "fullDocument::slice": { "_$var": "n" } } };
+    // Nobody but MongoDB evaluates this one, and it lets everything pass.
+    let anything = doc! { "_$match": { "_$expr": { "_$gte": [{ "_$rand": {} }, 0] } } };
+    let streams = [
+        doc! { "uri": "all", "stages": [] },
+        doc! { "uri": "mine", "stages": [&slice] },
+        doc! { "uri": "own", "stages": [&slice, anything] },
+    ];
+    let properties = doc! { "_id": &id, "streams": streams.to_vec() };
     database
         .collection::<Document>("_properties")
         .replace_one(doc! { "_id": id }, properties)

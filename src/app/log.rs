@@ -29,6 +29,8 @@ pub enum LogError {
 pub fn start(log: &Log) -> Result<(), LogError> {
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&log.level)?);
     let is_terminal = io::stderr().is_terminal();
+    // A line that cannot be written, as to a disk that is full, is lost. To say so on stderr too would panic, in whatever task it
+    // was, and again for the panic's own line.
     let is_json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
@@ -39,11 +41,14 @@ pub fn start(log: &Log) -> Result<(), LogError> {
             let layer = fmt::layer()
                 .json()
                 .flatten_event(true)
-                .with_current_span(false);
+                .with_current_span(false)
+                .log_internal_errors(false);
             (Some(layer.with_writer(io::stderr)), None)
         }
         false => {
-            let layer = fmt::layer().with_ansi(is_terminal);
+            let layer = fmt::layer()
+                .with_ansi(is_terminal)
+                .log_internal_errors(false);
             (None, Some(layer.with_writer(io::stderr)))
         }
     };

@@ -24,7 +24,7 @@ use crate::engine::worker::replay;
 use crate::engine::{EngineSettings, From, Hub, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
 use crate::mongo::feed::{Feed, Pin};
-use crate::mongo::{Event, Namespace, ResumeToken};
+use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
 /// How long a client that comes back waits for its turn, and for its id to be found.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -169,8 +169,10 @@ impl CatchUps {
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(found)) => found,
-            // Its task ended without a word.
-            Ok(Err(_)) => Err(Refused::HistoryLost),
+            // Its task panicked, or the process ends: no word on history.
+            Ok(Err(_)) => Err(Refused::Unavailable(MongoError::Unreachable(
+                "nobody looks for the id any more".to_owned(),
+            ))),
             Err(_) => Err(Refused::Limit {
                 limit: "catch_up_cursors",
             }),

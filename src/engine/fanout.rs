@@ -105,6 +105,19 @@ impl Group {
         self.members.push(member);
     }
 
+    /// Takes in the members of a group with an equal plan, who have been given everything up to `through`.
+    pub(super) fn absorb(&mut self, other: Self, through: &ResumeToken) {
+        debug_assert!(other.waiting.is_empty(), "frames wait for its members");
+        for mut member in other.members {
+            let floor = member.floor.get_or_insert(Floor {
+                time: None,
+                through: None,
+            });
+            floor.through = floor.through.take().max(Some(through.clone()));
+            self.join(member);
+        }
+    }
+
     /// Offers an event: if the plan lets it pass, its frame is put behind those that wait for [`Group::flush`]. Returns
     /// whether that must be called, and this is the first to say so.
     pub(super) fn offer(&mut self, event: &Event, render: &mut Renderer<'_>) -> bool {

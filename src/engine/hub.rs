@@ -11,7 +11,7 @@ use crate::engine::groups::Places;
 use crate::engine::worker::{Join, Replay, Work, Worker};
 use crate::engine::{Departures, From, GroupLimits, Plan, Refused, Subscription};
 use crate::lifecycle::Tasks;
-use crate::mongo::feed::{Lost, Ring, Scope, Sink};
+use crate::mongo::feed::{Feed, Lost, Ring, Scope, Sink};
 use crate::mongo::{Event, Namespace, Operation, ResumeToken};
 
 /// Batches and commands that may wait for one worker; then the feed, and whoever subscribes, waits.
@@ -102,6 +102,46 @@ impl Hub {
         let (reply, answer) = oneshot::channel();
         let asked = worker.work.send(Work::Knows(plan.key.clone(), reply)).await;
         asked.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// As [`Hub::join`], for a session that begins. If the feed has lost history since, it is told.
+    ///
+    /// # Cancel safety
+    /// As [`Hub::join`].
+    pub(crate) async fn begin(
+        &self,
+        feed: &Feed,
+        plan: Plan,
+        from: From,
+        outbox: Outbox,
+    ) -> Subscription {
+        let (floor, ended) = (from.floor, outbox.clone());
+        let subscription = self.join(plan, from, outbox).await;
+        // A gap that was told before the session was a member is its concern too, if it lies behind its floor.
+        if !feed.is_whole_since(floor) {
+            ended.end(Ending::HistoryLost);
+        }
+        subscription
+    }
+
+    /// As [`Hub::join`], for a client that has everything up to `token`, if the feed's ring has what it missed.
+    ///
+    /// # Cancel safety
+    /// As [`Hub::join`].
+    pub(crate) async fn go_on(
+        &self,
+        feed: &Feed,
+        plan: Plan,
+        from: From,
+        token: ResumeToken,
+        outbox: Outbox,
+    ) -> Option<Subscription> {
+        // An id that the ring does not hold may be none at all, though its place lies where the ring reaches.
+        if !feed.ring().holds(&token, &plan.wanted.namespace.database) {
+            return None;
+        }
+        let again = (Arc::clone(feed.ring()), token);
+        self.rejoin(plan, from, outbox, again).await
     }
 
     /// Makes an outbox a member of the group with this plan.

@@ -8,22 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::{Budget, Ending, Outbox};
-use crate::front::live::LiveSessions;
 
 /// Between two rounds: long enough for the writers of ended sessions to drop what they have in hand.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often the metric is brought up to date.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Relieves the budget whenever it is exceeded, and says how much is held. Runs until its task is dropped.
-pub async fn relieve(budget: Arc<Budget>, live: Arc<LiveSessions>) {
+/// Relieves the budget whenever it is exceeded, and says how much is held. `outboxes` are those of all live sessions. Runs until its
+/// task is dropped.
+pub async fn relieve(budget: Arc<Budget>, outboxes: impl Fn() -> Vec<Outbox>) {
     let mut note = tokio::time::interval(NOTE_INTERVAL);
     note.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         // Biased: what must be relieved comes before what is only told.
         tokio::select! {
             biased;
-            () = budget.exceeded() => end_largest(&budget, &live).await,
+            () = budget.exceeded() => end_largest(&budget, &outboxes).await,
             _ = note.tick() => {
                 metrics::gauge!("sidestream_outboxes_bytes").set(budget.used() as f64);
             }
@@ -31,15 +31,10 @@ pub async fn relieve(budget: Arc<Budget>, live: Arc<LiveSessions>) {
     }
 }
 
-async fn end_largest(budget: &Budget, live: &LiveSessions) {
+async fn end_largest(budget: &Budget, outboxes: &impl Fn() -> Vec<Outbox>) {
     let mut factor = 1_usize;
     while budget.excess() > 0 {
-        let sessions = live.all();
-        let ended = round(
-            budget,
-            sessions.iter().map(|session| &session.outbox),
-            factor,
-        );
+        let ended = round(budget, outboxes().iter(), factor);
         if ended > 0 {
             metrics::counter!("sidestream_limits_reached_total", "limit" => "outboxes")
                 .increment(ended as u64);

@@ -1,5 +1,7 @@
 //! The word that the process ends.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio_util::sync::CancellationToken;
 
 /// Says that the process ends, in two steps: finish what runs, then stop waiting for it. Clones are the same.
@@ -7,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     draining: CancellationToken,
     at_once: CancellationToken,
+    fault: Arc<OnceLock<&'static str>>,
 }
 
 impl Shutdown {
@@ -18,6 +21,18 @@ impl Shutdown {
     /// Begins to drain: take nothing new, finish what runs.
     pub fn begin(&self) {
         self.draining.cancel();
+    }
+
+    /// Begins to drain because this task, without which the process is of no use, has panicked.
+    pub fn fail(&self, task: &'static str) {
+        // The first one is told.
+        self.fault.get_or_init(|| task);
+        self.begin();
+    }
+
+    /// The task whose panic ends the process, if that is why it ends.
+    pub fn fault(&self) -> Option<&'static str> {
+        self.fault.get().copied()
     }
 
     /// Asks not to wait any longer for what has not finished. Also begins to drain.

@@ -1,12 +1,12 @@
 //! Named tasks and those who wait for them.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::Reactor;
+use super::{Reactor, Shutdown};
 
 /// A family of running tasks. Clones are the same family.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +72,40 @@ impl Tasks {
             Some(Home::Runtime(handle)) => handle.spawn(future),
             Some(Home::Thread(reactor)) => reactor.handle().spawn(future),
         }
+    }
+
+    /// Runs what `make` makes as a task, and anew whenever it panics: for what others rest on, and what begins anew without harm.
+    pub fn spawn_kept<F, M>(&self, name: &'static str, make: M) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+        M: Fn() -> F + Send + 'static,
+    {
+        self.spawn(name, async move {
+            // What was half done is thrown away with its future.
+            while AssertUnwindSafe(make()).catch_unwind().await.is_err() {
+                tracing::error!(task.name = name, "task {name} panicked, it begins anew");
+                tokio::time::sleep(ANEW_PAUSE).await;
+            }
+        })
+    }
+
+    /// Runs `future` as a task without which the process is of no use: should it panic, the process ends in order, and says so.
+    pub fn spawn_vital<F>(
+        &self,
+        name: &'static str,
+        shutdown: &Shutdown,
+        future: F,
+    ) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = shutdown.clone();
+        self.spawn(name, async move {
+            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+                tracing::error!(task.name = name, "task {name} panicked, the process ends");
+                shutdown.fail(name);
+            }
+        })
     }
 
     /// Runs `future` as a task of another reactor.
@@ -153,6 +187,9 @@ impl Counted {
         }
     }
 }
+
+/// Before a task that panicked begins anew: one that always does must not be all that the process does.
+const ANEW_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, ServerType};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::lifecycle::Tasks;
 use crate::mongo::MongoError;
@@ -128,18 +128,34 @@ pub struct Clock {
 impl Clock {
     /// Starts the task that pings.
     pub fn start(client: Client, tasks: &Tasks) -> Self {
-        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<_>>(CLOCK_QUEUE_MAX);
-        tasks.spawn("mongo.clock", async move {
-            let mut waiting = Vec::new();
-            while let Some(first) = asked.recv().await {
-                waiting.push(first);
-                while let Ok(next) = asked.try_recv() {
-                    waiting.push(next);
-                }
-                let now = operation_time(&client).await;
-                for reply in waiting.drain(..) {
-                    // Whoever asked may have gone away meanwhile.
-                    drop(reply.send(now.clone()));
+        Self::reading(tasks, move || {
+            let client = client.clone();
+            async move { operation_time(&client).await }
+        })
+    }
+
+    /// A clock that reads the time so. Should that panic, those who wait are refused, and it is read anew for the next.
+    pub(crate) fn reading<F>(tasks: &Tasks, read: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Timestamp, MongoError>> + Send + 'static,
+    {
+        let (ask, asked) = mpsc::channel::<oneshot::Sender<_>>(CLOCK_QUEUE_MAX);
+        let (asked, read) = (Arc::new(Mutex::new(asked)), Arc::new(read));
+        tasks.spawn_kept("mongo.clock", move || {
+            let (asked, read) = (Arc::clone(&asked), Arc::clone(&read));
+            async move {
+                let mut asked = asked.lock().await;
+                let mut waiting = Vec::new();
+                while let Some(first) = asked.recv().await {
+                    waiting.push(first);
+                    while let Ok(next) = asked.try_recv() {
+                        waiting.push(next);
+                    }
+                    let now = read().await;
+                    for reply in waiting.drain(..) {
+                        // Whoever asked may have gone away meanwhile.
+                        drop(reply.send(now.clone()));
+                    }
                 }
             }
         });
@@ -156,7 +172,7 @@ impl Clock {
         let (reply, answer) = oneshot::channel();
         let busy = |_| MongoError::Unreachable("too many requests wait for it".to_owned());
         self.ask.try_send(reply).map_err(busy)?;
-        let gone = |_| MongoError::Unreachable("shutting down".to_owned());
+        let gone = |_| MongoError::Unreachable("nobody reads it any more".to_owned());
         answer.await.map_err(gone)?
     }
 }
@@ -175,3 +191,6 @@ pub async fn operation_time(client: &Client) -> Result<Timestamp, MongoError> {
         .get_timestamp("operationTime")
         .map_err(|_| MongoError::NoReplicaSet)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@
 
 mod cursor;
 mod ring;
+mod source;
 mod task;
 
 use std::collections::BTreeSet;
@@ -23,9 +24,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use cursor::{
-    Opened, Reading, Scope, Start, Step, Tail, has_happened, next_id, open, open_showing,
+    Opened, Read, Reader, Reading, Scope, Start, Step, Tail, has_happened, longer, next_id, open,
+    open_collection, open_showing,
 };
 pub use ring::{Pin, Ring};
+pub(crate) use source::Source;
 
 use crate::lifecycle::Tasks;
 use crate::mongo::client::{Clock, Connection};
@@ -152,13 +155,27 @@ impl Feed {
         gate: Arc<dyn Gate>,
         tasks: &Tasks,
     ) -> Self {
+        let source = Arc::new(connection.into());
+        Self::over(source, clock, scope, settings, sink, gate, tasks)
+    }
+
+    /// As [`Feed::start`], with events from elsewhere.
+    pub(crate) fn over(
+        source: Arc<dyn Source>,
+        clock: Clock,
+        scope: Scope,
+        settings: FeedSettings,
+        sink: Arc<dyn Sink>,
+        gate: Arc<dyn Gate>,
+        tasks: &Tasks,
+    ) -> Self {
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let (state, state_seen) = watch::channel(State::Opening);
         let (position, position_seen) = watch::channel(None);
         let (began, began_seen) = watch::channel(None);
         let ring = Arc::new(Ring::new(settings.ring_bytes));
         let task = task::Task {
-            connection: connection.into(),
+            source,
             clock,
             scope: scope.clone(),
             settings,

@@ -1,6 +1,6 @@
 //! A GET of our own, for a small answer: key sets, and who the API says somebody is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
@@ -34,6 +34,7 @@ pub enum FetchError {
 pub struct Fetcher {
     address: UpstreamAddress,
     tls: Option<TlsConnector>,
+    names: Arc<pool::Names>,
     target: Uri,
     host: HeaderValue,
     within: Duration,
@@ -59,6 +60,7 @@ impl Fetcher {
     ) -> Result<Self, ProxyError> {
         Ok(Self {
             tls: pool::tls_connector(&address, None)?,
+            names: Arc::default(),
             host: address.host_header(),
             address,
             target,
@@ -86,7 +88,7 @@ impl Fetcher {
         &self,
         headers: HeaderMap,
     ) -> Result<(StatusCode, HeaderMap, Bytes), FetchError> {
-        let stream = pool::UpstreamStream::connect(&self.address, self.tls.as_ref())
+        let stream = pool::UpstreamStream::connect(&self.address, self.tls.as_ref(), &self.names)
             .await
             .map_err(FetchError::Connect)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))

@@ -5,6 +5,7 @@
 
 mod address;
 mod head_swap;
+mod names;
 mod stream;
 mod upload;
 mod upstream;
@@ -26,13 +27,13 @@ use tokio_rustls::TlsConnector;
 use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
-pub(super) use self::stream::tls_connector;
 pub(crate) use self::{
     head_swap::{HeadSwap, Heads},
     stream::UpstreamStream,
     upload::{RequestBody, Upload},
     upstream::{ExchangeError, Upstream, UpstreamBody},
 };
+pub(super) use self::{names::Names, stream::tls_connector};
 
 /// How the upstream is reached, and how long we wait for it.
 #[derive(Clone, Debug)]
@@ -104,6 +105,7 @@ pub enum ProxyError {
 pub(crate) struct Pool {
     settings: ProxySettings,
     tls: Option<TlsConnector>,
+    names: Names,
     client: hyper::client::conn::http1::Builder,
     /// What is kept, by the thread it was used on: a connection lent to another thread would wake the first one for each
     /// byte. In each the last one used is the first one lent, so that few stay warm. Held for a push or a pop only.
@@ -126,6 +128,7 @@ impl Pool {
             tls: stream::tls_connector(&settings.upstream, settings.authorities.as_deref())?,
             settings,
             client: hyper::client::conn::http1::Builder::new(),
+            names: Names::default(),
             idle: (0..IDLE_SHARES).map(|_| Mutex::default()).collect(),
             idle_count: AtomicUsize::new(0),
         })
@@ -172,7 +175,8 @@ impl Pool {
     /// # Errors
     /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
     pub(crate) async fn connect(&self) -> Result<UpstreamStream, ProxyError> {
-        let connecting = UpstreamStream::connect(&self.settings.upstream, self.tls.as_ref());
+        let (upstream, tls) = (&self.settings.upstream, self.tls.as_ref());
+        let connecting = UpstreamStream::connect(upstream, tls, &self.names);
         match timeout(self.settings.connect_timeout, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(ProxyError::Connect(error)),

@@ -1,6 +1,8 @@
 //! Feed, hub and cursors together, against a real server.
 
 mod faults;
+mod panics;
+mod returning;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -158,6 +160,17 @@ impl House {
         resume: Option<ResumeToken>,
         outbox_bytes: usize,
     ) -> Result<Session, Refused> {
+        let (outbox, outlet) = delivery::channel(outbox_bytes);
+        self.subscribe_into(stages, resume, outbox, outlet).await
+    }
+
+    async fn subscribe_into(
+        &self,
+        stages: Vec<Document>,
+        resume: Option<ResumeToken>,
+        outbox: delivery::Outbox,
+        outlet: Outlet,
+    ) -> Result<Session, Refused> {
         let namespace = Namespace::new(&*self.database, "data");
         self.feed.watch(&namespace).await.expect("it is watched");
         let floor = self.clock.now().await.expect("the operation time");
@@ -170,7 +183,6 @@ impl House {
             framing: Framing::Sse,
         };
         let plan = Plan::choose(wanted).expect("a plan");
-        let (outbox, outlet) = delivery::channel(outbox_bytes);
         let from = From { floor, resume };
         let held = outbox.clone();
         let subscription = self

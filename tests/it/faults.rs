@@ -4,9 +4,11 @@
 mod away;
 mod chaos;
 mod history;
+mod names;
 mod network;
 mod primaries;
 mod process;
+mod unheard;
 mod watch;
 
 use std::time::{Duration, Instant};

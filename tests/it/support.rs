@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod json;
 pub(crate) mod mongod;
+pub(crate) mod names;
 pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod relay;

@@ -4,33 +4,42 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, Timestamp, doc};
+use bson::{Timestamp, doc};
 use mongodb::Client;
-use mongodb::options::FullDocumentType;
 use rand::Rng as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::merging::{Groups, Merging};
 use super::pool::Place;
 use crate::delivery::{Ending, Outbox};
 use crate::engine::fanout::{Group, Manner, Member, Renderer};
-use crate::engine::plan::{PlanKey, Wanted};
+use crate::engine::plan::Wanted;
 use crate::engine::{From, Plan};
-use crate::mongo::feed::{Opened, Scope, Start, Step, Tail, next_id};
+use crate::mongo::feed::{
+    Opened, Reading, Scope, Start, Step, Tail, longer, next_id, open_collection,
+};
 use crate::mongo::{Event, MongoError, Operation, ResumeToken};
 
 /// How often members are looked through for those who have gone.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause after an error, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// The pause of an idle cursor's `getMore`.
-const AWAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What a cursor is asked, in one queue.
+pub(super) enum Work {
+    Join(Joining),
+    /// To take the sessions of another cursor of this pipeline.
+    Merge(Merging),
+}
 
 /// A session that joins a cursor.
 pub(super) struct Joining {
     pub(super) plan: Plan,
     pub(super) from: From,
     pub(super) outbox: Outbox,
+    /// Told if it is taken: one that comes back is not where the cursor has passed its id. `None` of one that begins.
+    pub(super) taken: Option<oneshot::Sender<()>>,
 }
 
 /// How the cursor is opened.
@@ -41,12 +50,17 @@ pub(super) struct Source {
 
 /// One dedicated cursor with its members.
 pub(super) struct Cursor {
-    source: Source,
-    place: Start,
-    joins: mpsc::Receiver<Joining>,
-    position: watch::Receiver<Option<ResumeToken>>,
-    in_pool: Place,
-    groups: HashMap<PlanKey, Group>,
+    pub(super) source: Source,
+    /// Behind which place the stream would be opened anew.
+    pub(super) place: Start,
+    /// The last event that was handed out, or where the first stream began: whoever has everything up to here misses nothing.
+    handed: Start,
+    pub(super) joins: mpsc::Receiver<Work>,
+    pub(super) position: watch::Receiver<Option<ResumeToken>>,
+    pub(super) in_pool: Place,
+    pub(super) groups: Groups,
+    /// When it looks again for a cursor to go into.
+    pub(super) merge_at: Instant,
     text: String,
     /// Events behind the place on which the pipeline fails.
     excluded: Vec<ResumeToken>,
@@ -56,6 +70,8 @@ pub(super) struct Cursor {
     heard_at: Instant,
     /// How long members are kept waiting while it does not.
     patience: Duration,
+    /// How long an answer may take.
+    answer_max: Duration,
 }
 
 /// Why a stream of events was left.
@@ -76,7 +92,11 @@ impl Source {
 
     /// Has MongoDB check the pipeline, and opens the stream without evaluating anything yet.
     pub(super) async fn check(&self, start: &Start) -> Result<Opened, MongoError> {
-        self.open(start, &[], Some(0)).await
+        let reading = Reading {
+            batch_size: 0,
+            ..Reading::default()
+        };
+        self.open(start, &[], reading).await
     }
 
     /// Opens the stream. The events in `excluded` never reach the pipeline: a stream that starts behind an event evaluates
@@ -85,34 +105,16 @@ impl Source {
         &self,
         start: &Start,
         excluded: &[ResumeToken],
-        batch_size: Option<u32>,
+        reading: Reading,
     ) -> Result<Opened, MongoError> {
-        let namespace = &self.wanted.namespace;
+        let Wanted {
+            namespace, stages, ..
+        } = &*self.wanted;
         let ids: Vec<_> = excluded.iter().map(ResumeToken::as_str).collect();
         let exclusion =
             (!ids.is_empty()).then(|| doc! { "$match": { "_id._data": { "$nin": ids } } });
-        let stages: Vec<Document> = exclusion
-            .into_iter()
-            .chain(self.wanted.stages.iter().cloned())
-            .collect();
-        let collection = self
-            .client
-            .database(&namespace.database)
-            .collection::<Document>(&namespace.collection);
-        let watch = collection
-            .watch()
-            .pipeline(stages)
-            .full_document(FullDocumentType::UpdateLookup)
-            .max_await_time(AWAIT_MAX);
-        let watch = match batch_size {
-            Some(size) => watch.batch_size(size),
-            None => watch,
-        };
-        let watch = match start {
-            Start::At(time) => watch.start_at_operation_time(*time),
-            Start::After(token) => watch.start_after(token.to_driver()),
-        };
-        Ok(watch.await.map_err(MongoError::from)?.with_type())
+        let stages = exclusion.into_iter().chain(stages.iter().cloned());
+        open_collection(&self.client, namespace, start, stages.collect(), reading).await
     }
 }
 
@@ -120,7 +122,7 @@ impl Cursor {
     pub(super) fn new(
         source: Source,
         place: Start,
-        joins: mpsc::Receiver<Joining>,
+        joins: mpsc::Receiver<Work>,
         position: watch::Receiver<Option<ResumeToken>>,
         in_pool: Place,
         patience: Duration,
@@ -128,17 +130,32 @@ impl Cursor {
         let (groups, text) = (HashMap::new(), String::new());
         Self {
             source,
+            handed: place.clone(),
             place,
             joins,
             position,
             in_pool,
             groups,
+            merge_at: Instant::now(),
             text,
             excluded: Vec::new(),
             singly: false,
             heard_at: Instant::now(),
             patience,
+            answer_max: Reading::default().answer_max,
         }
+    }
+
+    /// Opens the stream behind what has been read.
+    async fn open(&self) -> Result<Opened, MongoError> {
+        let mut reading = Reading {
+            answer_max: self.answer_max,
+            ..Reading::default()
+        };
+        if self.singly {
+            reading.batch_size = 1;
+        }
+        self.source.open(&self.place, &self.excluded, reading).await
     }
 
     pub(super) async fn run(mut self, stream: Opened) {
@@ -147,11 +164,7 @@ impl Cursor {
         loop {
             let left = match stream.take() {
                 Some(stream) => self.consume(stream, &mut pause).await,
-                None => match self
-                    .source
-                    .open(&self.place, &self.excluded, self.singly.then_some(1))
-                    .await
-                {
+                None => match self.open().await {
                     Ok(opened) => {
                         stream = Some(opened);
                         continue;
@@ -177,6 +190,9 @@ impl Cursor {
                 }
                 Left::Failed(MongoError::Refused { .. }) => self.singly = true,
                 Left::Failed(error) => {
+                    if matches!(error, MongoError::NoAnswer) {
+                        self.answer_max = longer(self.answer_max);
+                    }
                     if self.heard_at.elapsed() >= self.patience {
                         self.end_all(Ending::FeedAway);
                         break;
@@ -196,12 +212,12 @@ impl Cursor {
         self.in_pool.close();
         // Who joined at the last moment is told as the others were.
         while let Some(late) = self.joins.recv().await {
-            late.outbox.end(Ending::OurFault);
+            late.refuse();
         }
     }
 
     async fn consume(&mut self, stream: Opened, pause: &mut Duration) -> Left {
-        let mut tail = Tail::new(stream, "dedicated");
+        let mut tail = self.tail(stream);
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.reset();
         let mut singly_until = self.singly.then_some(SINGLY_EVENTS);
@@ -209,9 +225,9 @@ impl Cursor {
             // Biased: who joins must be a member before the next event is looked at.
             let next = tokio::select! {
                 biased;
-                joining = self.joins.recv() => {
-                    match joining {
-                        Some(joining) => self.join(joining),
+                work = self.joins.recv() => {
+                    match work {
+                        Some(work) => self.obey(work),
                         None => return Left::Unneeded,
                     }
                     continue;
@@ -224,10 +240,12 @@ impl Cursor {
                     self.note(&tail);
                     continue;
                 }
-                step = tail.step() => step,
+                // Before somebody has joined nothing is read that he would miss.
+                step = tail.step(), if !self.groups.is_empty() => step,
             };
             if next.is_ok() {
                 self.heard_at = Instant::now();
+                self.answer_max = Reading::default().answer_max;
                 *pause = BACKOFF.0;
             }
             match next {
@@ -237,10 +255,16 @@ impl Cursor {
                             return Left::Ended;
                         }
                         self.pass_on(event).await;
+                        if self.merge().await {
+                            return Left::Unneeded;
+                        }
                     }
                 }
                 Ok(Step::Nothing) => {
                     self.note(&tail);
+                    if self.merge().await {
+                        return Left::Unneeded;
+                    }
                     continue;
                 }
                 Ok(Step::End) => return Left::Ended,
@@ -256,8 +280,8 @@ impl Cursor {
                     self.singly = false;
                     singly_until = None;
                     self.note(&tail);
-                    match self.source.open(&self.place, &self.excluded, None).await {
-                        Ok(batched) => tail = Tail::new(batched, "dedicated"),
+                    match self.open().await {
+                        Ok(batched) => tail = self.tail(batched),
                         Err(error) => return Left::Failed(error),
                     }
                 }
@@ -265,17 +289,28 @@ impl Cursor {
         }
     }
 
+    fn tail(&self, stream: Opened) -> Tail {
+        Tail::new(stream, "dedicated").within(self.answer_max)
+    }
+
     async fn pass_on(&mut self, event: Event) {
-        self.moved_to(event.token.clone());
         let passed = |position: &Option<ResumeToken>| {
             position.as_ref().is_some_and(|place| *place >= event.token)
         };
-        if self.position.wait_for(passed).await.is_err() {
-            return;
+        let mut position = self.position.clone();
+        loop {
+            // Biased: who joined before the feed came here must be a member before the event is looked at.
+            tokio::select! {
+                biased;
+                Some(work) = self.joins.recv() => self.obey(work),
+                reached = position.wait_for(passed) => match reached {
+                    Ok(_) => break,
+                    Err(_) => return,
+                },
+            }
         }
-        while let Ok(joining) = self.joins.try_recv() {
-            self.join(joining);
-        }
+        self.moved_to(event.token.clone());
+        self.handed = self.place.clone();
         let mut render = Renderer::new(&event, &mut self.text);
         for group in self.groups.values_mut() {
             if group.offer(&event, &mut render) {
@@ -284,16 +319,45 @@ impl Cursor {
         }
     }
 
+    fn obey(&mut self, work: Work) {
+        match work {
+            Work::Join(joining) => self.join(joining),
+            Work::Merge(merging) => {
+                if self.has_handed_out_nothing_behind(&merging.through) {
+                    merging.go_to(&mut self.groups);
+                }
+            }
+        }
+    }
+
     fn join(&mut self, joining: Joining) {
-        let Joining { plan, from, outbox } = joining;
+        let Joining {
+            plan,
+            from,
+            outbox,
+            taken,
+        } = joining;
         let member = match &from.resume {
+            Some(token) if !self.has_handed_out_nothing_behind(token) => return,
             Some(token) => Member::resumed(outbox, token.clone()),
             None => Member::fresh(outbox, &from),
         };
+        // Whoever asked may have turned elsewhere.
+        if taken.is_some_and(|taken| taken.send(()).is_err()) {
+            return;
+        }
         self.groups
             .entry(plan.key.clone())
             .or_insert_with(|| Group::new(plan))
             .join(member);
+    }
+
+    /// Whether who has everything up to this place gets everything behind it here.
+    fn has_handed_out_nothing_behind(&self, place: &ResumeToken) -> bool {
+        match &self.handed {
+            Start::At(time) => *time <= place.time(),
+            Start::After(handed) => handed <= place,
+        }
     }
 
     /// Notes how far the stream has come, also where nothing passed the pipeline.
@@ -348,6 +412,20 @@ impl Cursor {
     }
 }
 
+impl Work {
+    /// It comes to a cursor that has ended. Who can be refused turns elsewhere.
+    fn refuse(self) {
+        match self {
+            Self::Join(Joining {
+                taken: None,
+                outbox,
+                ..
+            }) => outbox.end(Ending::OurFault),
+            Self::Join(_) | Self::Merge(_) => (),
+        }
+    }
+}
+
 /// Others hold the outboxes of its members too, so if it panics nobody else would tell them.
 impl Drop for Cursor {
     fn drop(&mut self) {
@@ -357,7 +435,7 @@ impl Drop for Cursor {
         self.joins.close();
         self.in_pool.close();
         while let Ok(late) = self.joins.try_recv() {
-            late.outbox.end(Ending::OurFault);
+            late.refuse();
         }
         self.groups.values().for_each(Group::abandon);
     }

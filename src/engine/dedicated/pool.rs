@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use mongodb::Client;
 use tokio::sync::{OnceCell, mpsc};
 
-use super::cursor::{Cursor, Joining, Source};
+use super::cursor::{Cursor, Joining, Source, Work};
+use super::returning::Rooms;
 use crate::delivery::Outbox;
 use crate::engine::plan::PipelineKey;
 use crate::engine::{EngineSettings, From, Plan, Refused};
@@ -16,7 +17,7 @@ use crate::mongo::MongoError;
 use crate::mongo::feed::{Feed, Start};
 
 /// Sessions that may wait to be taken in by one cursor; a further one waits.
-const JOINING_MAX: usize = 1024;
+const WORK_MAX: usize = 1024;
 
 /// The dedicated cursors, by pipeline.
 #[derive(Debug)]
@@ -24,24 +25,43 @@ pub(in crate::engine) struct Pool {
     client: Client,
     settings: EngineSettings,
     tasks: Tasks,
-    cursors: Arc<Cursors>,
+    pub(super) cursors: Arc<Cursors>,
+    /// Where those wait who come back.
+    pub(super) rooms: Rooms,
 }
+
+type ByKey = HashMap<Key, Arc<OnceCell<mpsc::Sender<Work>>>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Cursors {
-    by_key: Mutex<HashMap<Key, Arc<OnceCell<mpsc::Sender<Joining>>>>>,
+    by_key: Mutex<ByKey>,
     open: AtomicUsize,
     /// Numbers the cursors of clients that came back.
     own_next: AtomicU64,
     by_stream: Mutex<HashMap<Arc<str>, usize>>,
 }
 
-/// A client that comes back has a cursor of its own, from its place on: one that another opened at the same place has
-/// gone on since, and what it has passed would be missed.
+/// By what a cursor is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     pipeline: PipelineKey,
+    /// The number of one that was opened for clients that came back, at an earlier place; `None` of the one that all share.
     own: Option<u64>,
+}
+
+impl Cursors {
+    fn by_key(&self) -> MutexGuard<'_, ByKey> {
+        self.by_key
+            .lock()
+            .expect("invariant: nothing panics under this lock")
+    }
+
+    /// The open cursors of a pipeline: the one that all share, and those of clients that came back.
+    pub(super) fn of(&self, pipeline: &PipelineKey) -> Vec<mpsc::Sender<Work>> {
+        let by_key = self.by_key();
+        let of_it = by_key.iter().filter(|(key, _)| key.pipeline == *pipeline);
+        of_it.filter_map(|(_, cell)| cell.get().cloned()).collect()
+    }
 }
 
 /// One place among the limited number of cursors; given back when dropped.
@@ -50,6 +70,16 @@ pub(super) struct Place {
     cursors: Arc<Cursors>,
     key: Key,
     stream: Arc<str>,
+}
+
+/// What else there is of a pipeline.
+pub(super) enum Beside {
+    /// The cursor that all share.
+    Shared(mpsc::Sender<Work>),
+    /// Nothing: so this cursor is the one that all share from now on.
+    Nobody,
+    /// The one that all are to share is just being opened.
+    Opening,
 }
 
 impl Drop for Place {
@@ -70,13 +100,36 @@ impl Drop for Place {
 }
 
 impl Place {
+    /// Whether it is the place of a cursor that was opened for clients that came back.
+    pub(super) fn is_own(&self) -> bool {
+        self.key.own.is_some()
+    }
+
+    /// Looks for the cursor that all share. If there is none, this one is from now on.
+    pub(super) fn beside(&mut self) -> Beside {
+        let shared = Key {
+            pipeline: self.key.pipeline.clone(),
+            own: None,
+        };
+        let mut by_key = self.cursors.by_key();
+        if let Some(cell) = by_key.get(&shared) {
+            match cell.get() {
+                Some(other) if !other.is_closed() => return Beside::Shared(other.clone()),
+                Some(_) => (),
+                None => return Beside::Opening,
+            }
+        }
+        if let Some(this) = by_key.remove(&self.key) {
+            by_key.insert(shared.clone(), this);
+            drop(by_key);
+            self.key = shared;
+        }
+        Beside::Nobody
+    }
+
     /// Takes the cursor out of the pool, so that nobody joins it any more.
     pub(super) fn close(&self) {
-        let mut by_key = self
-            .cursors
-            .by_key
-            .lock()
-            .expect("invariant: nothing panics under this lock");
+        let mut by_key = self.cursors.by_key();
         if by_key
             .get(&self.key)
             .is_some_and(|cell| cell.get().is_none_or(mpsc::Sender::is_closed))
@@ -93,6 +146,7 @@ impl Pool {
             settings,
             tasks,
             cursors: Arc::default(),
+            rooms: Rooms::default(),
         }
     }
 
@@ -100,7 +154,7 @@ impl Pool {
         self.cursors.open.load(Ordering::Acquire)
     }
 
-    /// Joins the cursor with this pipeline, opening it if there is none.
+    /// Joins a cursor with this pipeline, opening one if there is none that will do.
     pub(in crate::engine) async fn subscribe(
         &self,
         feed: &Arc<Feed>,
@@ -108,20 +162,16 @@ impl Pool {
         from: &From,
         outbox: &Outbox,
     ) -> Result<(), Refused> {
+        if from.resume.is_some() {
+            return self.come_back(feed, plan, from, outbox).await;
+        }
         let key = Key {
             pipeline: plan.key.pipeline.clone(),
-            own: from
-                .resume
-                .as_ref()
-                .map(|_| self.cursors.own_next.fetch_add(1, Ordering::Relaxed)),
+            own: None,
         };
         loop {
             let cell = {
-                let mut by_key = self
-                    .cursors
-                    .by_key
-                    .lock()
-                    .expect("invariant: nothing panics under this lock");
+                let mut by_key = self.cursors.by_key();
                 let cell = by_key.entry(key.clone()).or_default();
                 if cell.get().is_some_and(mpsc::Sender::is_closed) {
                     *cell = Arc::default();
@@ -134,46 +184,65 @@ impl Pool {
                 key: &key,
                 cell: &cell,
             };
+            let start = Start::At(from.floor);
             let joining = cell
-                .get_or_try_init(|| self.open(feed, plan, from, &key))
+                .get_or_try_init(|| self.open(feed, plan, start, &key))
                 .await?;
             let member = Joining {
                 plan: plan.clone(),
                 from: from.clone(),
                 outbox: outbox.clone(),
+                taken: None,
             };
-            if joining.send(member).await.is_ok() {
+            if joining.send(Work::Join(member)).await.is_ok() {
                 return Ok(());
             }
             // The cursor ended for want of members just now; the next round opens another.
         }
     }
 
+    /// Opens a cursor for clients that come back, at a place of theirs.
+    pub(super) async fn open_own(
+        &self,
+        feed: &Arc<Feed>,
+        plan: &Plan,
+        start: Start,
+    ) -> Result<mpsc::Sender<Work>, Refused> {
+        let key = Key {
+            pipeline: plan.key.pipeline.clone(),
+            own: Some(self.cursors.own_next.fetch_add(1, Ordering::Relaxed)),
+        };
+        let work = self.open(feed, plan, start, &key).await?;
+        let cell = Arc::new(OnceCell::new_with(Some(work.clone())));
+        let mut by_key = self.cursors.by_key();
+        by_key.insert(key.clone(), cell);
+        // It has not been found there if it has ended already.
+        if work.is_closed() {
+            by_key.remove(&key);
+        }
+        drop(by_key);
+        Ok(work)
+    }
+
     async fn open(
         &self,
         feed: &Arc<Feed>,
         plan: &Plan,
-        from: &From,
+        start: Start,
         key: &Key,
-    ) -> Result<mpsc::Sender<Joining>, Refused> {
+    ) -> Result<mpsc::Sender<Work>, Refused> {
         let place = self.place(key, &plan.stream)?;
-        let start = match &from.resume {
-            // The time, since the id may be that of an event in another collection; what is not behind it is left out. A
-            // stream of the collection itself is ended by a drop, whatever the pipeline lets pass.
-            Some(token) => Start::At(token.time()),
-            None => Start::At(from.floor),
-        };
         let source = Source::new(self.client.clone(), &plan.wanted);
         let stream = source.check(&start).await.map_err(|error| match error {
             MongoError::HistoryLost(_) => Refused::HistoryLost,
             MongoError::Refused { message, .. } => Refused::Pipeline(message),
             other => Refused::Unavailable(other),
         })?;
-        let (joining, joins) = mpsc::channel(JOINING_MAX);
+        let (work, asked) = mpsc::channel(WORK_MAX);
         let patience = self.settings.patience;
-        let cursor = Cursor::new(source, start, joins, feed.position(), place, patience);
+        let cursor = Cursor::new(source, start, asked, feed.position(), place, patience);
         self.tasks.spawn("engine.dedicated", cursor.run(stream));
-        Ok(joining)
+        Ok(work)
     }
 
     fn place(&self, key: &Key, stream: &Arc<str>) -> Result<Place, Refused> {
@@ -207,7 +276,7 @@ impl Pool {
 struct Unopened<'a> {
     cursors: &'a Cursors,
     key: &'a Key,
-    cell: &'a Arc<OnceCell<mpsc::Sender<Joining>>>,
+    cell: &'a Arc<OnceCell<mpsc::Sender<Work>>>,
 }
 
 impl Drop for Unopened<'_> {
@@ -215,11 +284,7 @@ impl Drop for Unopened<'_> {
         if self.cell.initialized() {
             return;
         }
-        let mut by_key = self
-            .cursors
-            .by_key
-            .lock()
-            .expect("invariant: nothing panics under this lock");
+        let mut by_key = self.cursors.by_key();
         let is_current = |current: &Arc<_>| Arc::ptr_eq(current, self.cell);
         // The pool's handle and this one: whoever else waits opens the cursor himself and needs the place in the pool.
         if by_key.get(self.key).is_some_and(is_current) && Arc::strong_count(self.cell) <= 2 {

@@ -1,11 +1,14 @@
 //! Who is ended, and who is not.
 
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::round;
+use super::{relieve as run, round};
 use crate::delivery::{Budget, Ending, Outbox, Outlet, channel_within};
+use crate::lifecycle::Tasks;
 
 const KIB: usize = 1 << 10;
 
@@ -98,4 +101,43 @@ fn who_shares_frees_nothing_so_the_next_rounds_end_more() {
     assert_eq!(ended.iter().sum::<usize>(), 20, "{ended:?}");
     assert!(ended[0] < ended[2], "{ended:?}");
     assert_eq!(budget.used(), 0);
+}
+
+/// Whoever wakes this session panics.
+struct Fatal;
+
+impl Wake for Fatal {
+    fn wake(self: Arc<Self>) {
+        panic!("as the test wants");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_it_relieves_does_not_leave_the_budget_to_itself() {
+    let budget = Budget::new(100 * KIB, usize::MAX);
+    let mut sessions = sessions(&budget, &[80, 60, 10]);
+    let waker = Waker::from(Arc::new(Fatal));
+    let fatal = &mut sessions[0].outlet;
+    let ended = fatal.poll_ended(&mut Context::from_waker(&waker));
+    assert!(ended.is_pending(), "whoever ends it wakes it");
+    let outboxes: Vec<Outbox> = sessions
+        .iter()
+        .map(|session| session.outbox.clone())
+        .collect();
+    let relieved = Arc::clone(&budget);
+    let kept = Tasks::new().spawn_kept("pressure", move || {
+        let outboxes = outboxes.clone();
+        run(Arc::clone(&relieved), move || outboxes.clone())
+    });
+    let within = async || {
+        while budget.excess() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within().await;
+    check(&sessions, &[0]);
+    let _more = budget.count(Bytes::from(vec![b'x'; 50 * KIB]));
+    within().await;
+    check(&sessions, &[0, 1]);
+    kept.abort();
 }

@@ -10,13 +10,44 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::action::Watch;
 use mongodb::change_stream::ChangeStream;
 use mongodb::options::{FullDocumentType, ReadPreference, SelectionCriteria};
-use mongodb::{Client, Database};
+use mongodb::{Client, Collection, Database};
 use tokio::time::Instant;
 
 use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 
-/// A change stream of raw events.
-pub type Opened = ChangeStream<RawDocumentBuf>;
+/// An open change stream of raw events.
+pub type Opened = Box<dyn Reader>;
+
+/// What a [`Tail`] reads: MongoDB's change stream, or in a test what it is told.
+pub trait Reader: Send {
+    /// Reads the next event: nothing if there is none yet, or will be none.
+    fn read(self: Box<Self>) -> BoxFuture<'static, (Opened, Read)>;
+    /// Behind which place it would go on, if it were opened anew.
+    fn token(&self) -> Option<ResumeToken>;
+    /// Whether there may be more.
+    fn is_alive(&self) -> bool;
+}
+
+/// What a read brought.
+pub type Read = Result<Option<RawDocumentBuf>, MongoError>;
+
+impl Reader for ChangeStream<RawDocumentBuf> {
+    fn read(mut self: Box<Self>) -> BoxFuture<'static, (Opened, Read)> {
+        let reading = async move {
+            let read = self.next_if_any().await.map_err(MongoError::from);
+            (self as Opened, read)
+        };
+        reading.boxed()
+    }
+
+    fn token(&self) -> Option<ResumeToken> {
+        ResumeToken::from_driver(self.resume_token().as_ref()?)
+    }
+
+    fn is_alive(&self) -> bool {
+        Self::is_alive(self)
+    }
+}
 
 /// The pause of an idle feed's `getMore`.
 const AWAIT_MAX: Duration = Duration::from_secs(1);
@@ -24,6 +55,18 @@ const AWAIT_MAX: Duration = Duration::from_secs(1);
 /// How long an answer may take before the way to MongoDB counts as broken: a peer that is cut off or stopped says nothing.
 /// A healthy one answers after [`AWAIT_MAX`] at the latest, unless it has much of its history to go through.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// The longest that an answer is waited for: MongoDB may have much of its history to go through.
+const ANSWER_MAX_MOST: Duration = Duration::from_secs(8 * 60);
+
+/// How long the next answer may take, after one that did not come in time: twice as long, up to [`ANSWER_MAX_MOST`].
+pub fn longer(answer_max: Duration) -> Duration {
+    (answer_max * 2).min(ANSWER_MAX_MOST)
+}
+
+/// Events that MongoDB sends at once. Without a bound it fills 16 MB before it answers: with a long history to go through, and a
+/// document to look up for each update, a busy one does not do that within [`ANSWER_MAX`], however often it is asked.
+const BATCH_EVENTS: u32 = 1000;
 
 /// How long the event that MongoDB could not send is looked for.
 const NEXT_ID_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,8 +111,8 @@ pub enum Start {
 /// How a change stream is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// One makes MongoDB send events singly, to get past one that it cannot send.
-    pub batch_size: Option<u32>,
+    /// How many events MongoDB sends at once. One makes it send them singly, to get past one that it cannot send.
+    pub batch_size: u32,
     /// How long MongoDB holds a `getMore` for which there is nothing. An idle stream's token moves when it ends.
     pub await_max: Duration,
     /// How long an answer may take in all.
@@ -79,7 +122,7 @@ pub struct Reading {
 impl Default for Reading {
     fn default() -> Self {
         Self {
-            batch_size: None,
+            batch_size: BATCH_EVENTS,
             await_max: AWAIT_MAX,
             answer_max: ANSWER_MAX,
         }
@@ -123,8 +166,25 @@ pub async fn open_showing(
     open_wanted(client, scope, wanted, start, &[], reading).await
 }
 
-/// What is watched: the two have one type of action, which borrows them.
+/// Opens a change stream over one collection, through a pipeline.
+///
+/// # Errors
+/// As [`MongoError`]: [`MongoError::HistoryLost`] if history does not reach back to `start`.
+pub async fn open_collection(
+    client: &Client,
+    namespace: &Namespace,
+    start: &Start,
+    stages: Vec<Document>,
+    reading: Reading,
+) -> Result<Opened, MongoError> {
+    let database = client.database(&namespace.database);
+    let target = Target::Collection(database.collection(&namespace.collection));
+    open_target(&target, stages, start, reading).await
+}
+
+/// What is watched: they have one type of action, which borrows them.
 enum Target<'a> {
+    Collection(Collection<Document>),
     Database(Database),
     Deployment(&'a Client),
 }
@@ -139,6 +199,7 @@ impl<'a> Target<'a> {
 
     fn watch(&self) -> Watch<'_> {
         match self {
+            Self::Collection(collection) => collection.watch(),
             Self::Database(database) => database.watch(),
             Self::Deployment(client) => client.watch(),
         }
@@ -156,22 +217,29 @@ async fn open_wanted(
     let selection = doc! { "$match": { "$or": wanted } };
     let pipeline = std::iter::once(selection).chain(stages.iter().cloned());
     let target = Target::of(client, scope);
+    let opened = open_target(&target, pipeline, start, reading).await;
+    opened.map_err(MongoError::on_resuming)
+}
+
+async fn open_target(
+    target: &Target<'_>,
+    pipeline: impl IntoIterator<Item = Document>,
+    start: &Start,
+    reading: Reading,
+) -> Result<Opened, MongoError> {
     let watch = target
         .watch()
         .pipeline(pipeline)
         .full_document(FullDocumentType::UpdateLookup)
         .max_await_time(reading.await_max);
-    let watch = match reading.batch_size {
-        Some(size) => watch.batch_size(size),
-        None => watch,
-    };
+    let watch = watch.batch_size(reading.batch_size);
     let watch = match start {
         Start::At(time) => watch.start_at_operation_time(*time),
         Start::After(token) => watch.start_after(token.to_driver()),
     };
     match tokio::time::timeout(reading.answer_max, watch.into_future()).await {
-        Ok(Ok(cursor)) => Ok(cursor.with_type()),
-        Ok(Err(error)) => Err(MongoError::from(error).on_resuming()),
+        Ok(Ok(cursor)) => Ok(Box::new(cursor.with_type())),
+        Ok(Err(error)) => Err(MongoError::from(error)),
         Err(_) => Err(MongoError::NoAnswer),
     }
 }
@@ -215,7 +283,7 @@ pub async fn next_id(
 ) -> Result<(ResumeToken, Namespace), MongoError> {
     let names_only = [doc! { "$project": { "_id": 1, "ns": 1 } }];
     let reading = Reading {
-        batch_size: Some(1),
+        batch_size: 1,
         ..Reading::default()
     };
     let mut ids = Tail::new(
@@ -267,7 +335,7 @@ pub async fn has_happened(
         .max_await_time(AWAIT_MAX);
     let opened = tokio::time::timeout(ANSWER_MAX, watch.into_future());
     let opened = match opened.await.map_err(|_| MongoError::NoAnswer)? {
-        Ok(opened) => opened.with_type(),
+        Ok(opened) => Box::new(opened.with_type()),
         Err(error) => {
             return match MongoError::from(error) {
                 MongoError::HistoryLost(_) => Ok(true),
@@ -289,8 +357,6 @@ pub async fn has_happened(
         }
     }
 }
-
-type Read = Result<Option<RawDocumentBuf>, mongodb::error::Error>;
 
 /// Reads a change stream, one step at a time.
 ///
@@ -328,10 +394,7 @@ impl Tail {
     pub fn new(stream: Opened, kind: &'static str) -> Self {
         metrics::gauge!("sidestream_cursors", "kind" => kind).increment(1.0);
         metrics::counter!("sidestream_cursor_opens_total", "kind" => kind).increment(1);
-        let token = stream
-            .resume_token()
-            .as_ref()
-            .and_then(ResumeToken::from_driver);
+        let token = stream.token();
         Self {
             kind,
             idle: Some(stream),
@@ -361,13 +424,7 @@ impl Tail {
     pub async fn step(&mut self) -> Result<Step, MongoError> {
         let reading = match (&mut self.reading, self.idle.take()) {
             (Some(reading), _) => reading,
-            (none, Some(mut stream)) => {
-                let reading = async move {
-                    let read = stream.next_if_any().await;
-                    (stream, read)
-                };
-                none.insert((reading.boxed(), Instant::now() + self.answer_max))
-            }
+            (none, Some(stream)) => none.insert((stream.read(), Instant::now() + self.answer_max)),
             (None, None) => return Ok(Step::End),
         };
         let (reading, until) = reading;
@@ -375,11 +432,7 @@ impl Tail {
         self.reading = None;
         let (stream, read) = done.map_err(|_| MongoError::NoAnswer)?;
         let read = read?;
-        if let Some(token) = stream
-            .resume_token()
-            .as_ref()
-            .and_then(ResumeToken::from_driver)
-        {
+        if let Some(token) = stream.token() {
             self.token = Some(token);
         }
         let is_over = read.is_none() && !stream.is_alive();

@@ -7,27 +7,23 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, Timestamp};
 use futures_util::FutureExt as _;
-use rand::Rng as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{
     CODE_TOO_LARGE, Change, Command, FeedSettings, Gate, Lost, Opened, Reading, Ring, Scope, Sink,
-    Start, State, Step, Tail, cursor::ANSWER_MAX, has_happened, next_id, open,
+    Source, Start, State, Step, Tail, cursor::ANSWER_MAX, longer,
 };
-use crate::mongo::client::{Clock, Connection, operation_time};
+use crate::mongo::client::Clock;
 use crate::mongo::{Event, MongoError, Namespace, Operation, ResumeToken};
 
 /// The first pause after an error; each further one doubles it, up to the setting.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// An answer that does not come in time is waited for twice as long the next time, up to this: MongoDB may have much of its
-/// history to go through.
-const ANSWER_MAX_MOST: Duration = Duration::from_secs(8 * 60);
 /// Events taken from the cursor before they are handed on.
 const BATCH_EVENTS_MAX: usize = 1000;
 
 pub(super) struct Task {
-    pub(super) connection: Connection,
+    pub(super) source: Arc<dyn Source>,
     pub(super) clock: Clock,
     pub(super) scope: Scope,
     pub(super) settings: FeedSettings,
@@ -94,7 +90,7 @@ impl Task {
                 Left::Unheld => return,
                 Left::Failed(error) => {
                     if matches!(error, MongoError::NoAnswer) {
-                        self.answer_max = (self.answer_max * 2).min(ANSWER_MAX_MOST);
+                        self.answer_max = longer(self.answer_max);
                     }
                     if !self.recover(&error, &mut singly).await {
                         self.warn(&error);
@@ -151,7 +147,7 @@ impl Task {
 
     /// Opens the next cursor: behind the last token if there is one, else from now, with the metadata read anew.
     async fn open(&mut self, singly: bool) -> Result<Opened, MongoError> {
-        let disturbances = self.connection.disturbances.count();
+        let disturbances = self.source.disturbances();
         let start = self.start().await?;
         let fresh = matches!(start, Start::At(_));
         if disturbances != self.disturbances {
@@ -159,25 +155,18 @@ impl Task {
             self.disturbances = disturbances;
         }
         self.watch(self.gate.watched(&self.scope));
-        let reading = Reading {
-            batch_size: singly.then_some(1),
+        let mut reading = Reading {
             answer_max: self.answer_max,
             ..Reading::default()
         };
-        let cursor = open(
-            &self.connection.client,
-            &self.scope,
-            &self.watched,
-            &start,
-            &[],
-            reading,
-        )
-        .await?;
-        let position = cursor
-            .resume_token()
-            .as_ref()
-            .and_then(ResumeToken::from_driver);
-        if fresh && let Some(position) = position {
+        if singly {
+            reading.batch_size = 1;
+        }
+        let opening = self
+            .source
+            .open(&self.scope, &self.watched, &start, reading);
+        let cursor = opening.await?;
+        if fresh && let Some(position) = cursor.token() {
             self.ring.restart(position.clone());
             self.position.send_replace(Some(position));
         }
@@ -242,7 +231,7 @@ impl Task {
                 self.heard_at = Some(Instant::now());
             }
             // The driver may have resumed by itself, on whatever answers at the same address now.
-            if self.connection.disturbances.count() != self.disturbances {
+            if self.source.disturbances() != self.disturbances {
                 return Left::Disturbed;
             }
             let mut widened = false;
@@ -426,12 +415,11 @@ impl Task {
             return Ok(());
         };
         let other = |what: &str| Err(MongoError::HistoryLost(what.to_owned()));
-        let client = &self.connection.client;
-        if operation_time(client).await? < position.time() {
+        if self.source.operation_time().await? < position.time() {
             return other("MongoDB's history ends before what was read of it");
         }
         match &self.last {
-            Some(last) if !has_happened(client, &self.scope, last).await? => {
+            Some(last) if !self.source.has_happened(&self.scope, last).await? => {
                 other("MongoDB's history does not have the last event that was read of it")
             }
             _ => Ok(()),
@@ -443,14 +431,9 @@ impl Task {
         let Some(position) = self.position.borrow().clone() else {
             return false;
         };
-        let next = next_id(
-            &self.connection.client,
-            &self.scope,
-            &self.watched,
-            &Start::After(position),
-        )
-        .await;
-        let Ok((token, namespace)) = next else {
+        let behind = Start::After(position);
+        let next = self.source.next_id(&self.scope, &self.watched, &behind);
+        let Ok((token, namespace)) = next.await else {
             return false;
         };
         // What changed is not known, so all metadata is read anew before anything behind it goes on.
@@ -467,8 +450,7 @@ impl Task {
 
     /// Waits out a pause; commands that come meanwhile are obeyed. `false` if nobody holds the feed any more.
     async fn wait(&mut self, pause: Duration, down: &MongoError) -> bool {
-        let jitter = rand::rng().random_range(0.5..1.5);
-        let end = Instant::now() + pause.mul_f64(jitter);
+        let end = Instant::now() + pause.mul_f64(self.source.jitter());
         loop {
             tokio::select! {
                 biased;

@@ -22,7 +22,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{ProxyError, UpstreamAddress};
+use super::{Names, ProxyError, UpstreamAddress};
 
 /// A socket to the upstream.
 #[derive(Debug)]
@@ -37,13 +37,16 @@ impl UpstreamStream {
     pub(in crate::proxy) async fn connect(
         address: &UpstreamAddress,
         tls: Option<&TlsConnector>,
+        names: &Names,
     ) -> io::Result<Self> {
         match (address, tls) {
             (UpstreamAddress::Unix(path), _) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-            (UpstreamAddress::Http { host, port }, _) => Ok(Self::Tcp(tcp(host, *port).await?)),
+            (UpstreamAddress::Http { host, port }, _) => {
+                Ok(Self::Tcp(tcp(host, *port, names).await?))
+            }
             (UpstreamAddress::Https { host, port }, Some(tls)) => {
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                let stream = tls.connect(name, tcp(host, *port).await?).await?;
+                let stream = tls.connect(name, tcp(host, *port, names).await?).await?;
                 Ok(Self::Tls(Box::new(stream)))
             }
             (UpstreamAddress::Https { .. }, None) => Err(io::Error::other("TLS is not set up")),
@@ -51,8 +54,8 @@ impl UpstreamStream {
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+async fn tcp(host: &str, port: u16, names: &Names) -> io::Result<TcpStream> {
+    let stream = names.connect(host, port).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -1,9 +1,11 @@
 //! The binaries under test, as processes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use super::process::{Log, Process, scratch};
 
@@ -48,6 +50,44 @@ impl Sidestream {
     /// As [`Self::start`], with at most so many open files.
     pub(crate) async fn start_with_files(toml: &str, files_max: u32) -> Self {
         Self::listening(launch_with_files(toml, Some(files_max))).await
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
+    pub(crate) async fn start_in(toml: &str, environment: &[(&str, PathBuf)]) -> Self {
+        let directory = scratch("sidestream");
+        let mut command = Command::new(BINARY);
+        command.arg("--config").arg(write_config(&directory, toml));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::listening(Process::start(&command, Some(&directory))).await
+    }
+
+    /// As [`Self::start`], but whatever it says goes to a disk that is full.
+    pub(crate) async fn start_unheard(toml: &str) -> Self {
+        // It cannot tell which ports it took. The third output is none, and says when it has ended.
+        let probes = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+        let [public, admin] = probes.map(|probe| probe.local_addr().expect("it is bound"));
+        let toml = toml.replacen(ANY_PORT, &public.to_string(), 1);
+        let toml = toml.replacen(ANY_PORT, &admin.to_string(), 1);
+        let directory = scratch("sidestream");
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            r#"exec "$0" "$@" 3>&1 >/dev/full 2>/dev/full"#,
+            BINARY,
+        ]);
+        command.arg("--config").arg(write_config(&directory, &toml));
+        let process = Process::start(&command, Some(&directory));
+        for address in [public, admin] {
+            let listening = async { while TcpStream::connect(address).await.is_err() {} };
+            let listening = tokio::time::timeout(EXIT_WAIT, listening).await;
+            listening.expect("it listens");
+        }
+        Self {
+            public,
+            admin,
+            log: process.log.clone(),
+            process: Some(process),
+        }
     }
 
     /// Starts it with a configuration with which it must not run, and returns its exit code and its log.
@@ -184,6 +224,8 @@ fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     address.parse().ok()
 }
 
+/// As the configurations of tests have it.
+const ANY_PORT: &str = "127.0.0.1:0";
 const BINARY: &str = env!("CARGO_BIN_EXE_sidestream");
 const EXIT_WAIT: Duration = Duration::from_secs(20);
 const DROP_WAIT: Duration = Duration::from_secs(3);
