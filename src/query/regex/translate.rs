@@ -150,14 +150,10 @@ impl Translator<'_> {
 
     fn escape(&mut self) -> Translated<Atom> {
         let character = self.rest.next().ok_or_else(|| unsure("a last \\"))?;
-        if matches!(character, 'b' | 'B') {
-            self.out.push_str(if character == 'b' {
-                "(?-u:\\b)"
-            } else {
-                "(?-u:\\B)"
-            });
-            return Ok(Atom::Nothing);
+        if character == 'b' {
+            return Ok(self.write("(?-u:\\b)", Atom::Nothing));
         }
+        // `\B` would hold inside a character beyond ASCII, where PCRE does not look.
         match (class_of(character), escaped(character)) {
             // Without regard to `i`, which would let the Kelvin sign be a letter.
             (Some(class), _) if character.is_ascii_lowercase() => {
