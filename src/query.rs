@@ -26,8 +26,9 @@
 //! types and presence, `$type` and `$exists` say.
 //!
 //! Of aggregation expressions, what `expression::operators` lists. Not, since it is not exact for every value: `$exp $ln $log $log10 $pow` and the
-//! trigonometry, conversions of strings to dates, names of timezones, sets whose order shows (`$setUnion`, `$setIntersection`); nor what is not the
-//! same twice (`$rand`, `$$NOW`, `$function`).
+//! trigonometry, whose last bit is that of the C library under the server (C leaves it open, and decimals have a library of their own); conversions
+//! of strings to dates, which have a parser of their own; names of timezones, whose rules change; nor what is not the same twice (`$rand`, `$$NOW`,
+//! `$function`).
 
 use bson::{Bson, Document, RawDocument};
 

@@ -24,7 +24,7 @@
 //! - `operators`: the table of all operators; what is not in it is not supported.
 //! - `node`: the tree and its evaluation, and how a path fans out over arrays (unlike in a filter, a number is a name).
 //! - `computed`: values, borrowed or made.
-//! - `logic`, `arithmetic`, `sums`, `strings`, `arrays`, `sets`, `objects`, `convert`, `dates`: what the operators do.
+//! - `logic`, `arithmetic`, `sums`, `strings`, `regexes`, `arrays`, `sets`, `objects`, `convert`, `dates`, `intervals`: what the operators do.
 //! - `numeric`, `decimal`, `compensated`, `number_text`, `text`, `calendar`: what they do it with.
 //!
 //! # Limits
@@ -50,6 +50,7 @@ pub(crate) mod computed;
 mod convert;
 mod dates;
 mod decimal;
+mod intervals;
 mod logic;
 mod node;
 mod number_text;
@@ -57,6 +58,7 @@ mod numeric;
 mod objects;
 mod operators;
 mod parse;
+mod regexes;
 mod sets;
 mod special;
 mod strings;
@@ -198,9 +200,17 @@ impl<'d> Scope<'d> {
     /// # Errors
     /// When there were too many.
     fn step(&mut self) -> Result<(), Failure> {
+        self.steps(1)
+    }
+
+    /// Counts what costs as much as some steps.
+    ///
+    /// # Errors
+    /// As [`Scope::step`].
+    fn steps(&mut self, count: u64) -> Result<(), Failure> {
         self.steps_left = self
             .steps_left
-            .checked_sub(1)
+            .checked_sub(count)
             .ok_or_else(|| Failure::new(LIMIT_CODE, "an expression that takes so many steps"))?;
         Ok(())
     }

@@ -93,6 +93,19 @@ pub(super) fn days_of(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468 + day - 1
 }
 
+/// Returns the days since 1970 of a day of an ISO week; both may be beyond the year.
+pub(super) fn days_of_week(year: i64, week: i64, day: i64) -> i64 {
+    // The 4th of January is always in the first week.
+    let fourth = days_of(year, 1, 4);
+    let monday = fourth - (fourth + 3).rem_euclid(7);
+    monday + (week - 1) * 7 + day - 1
+}
+
+/// Returns how many days a month has.
+pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
+    days_of(year, month + 1, 1) - days_of(year, month, 1)
+}
+
 pub(super) const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];

@@ -1,14 +1,15 @@
-//! Dates taken apart and written. A timezone is a constant: UTC, or an offset; a place's rules change with time.
+//! Dates taken apart, made of parts, and written. A timezone is a constant: UTC, or an offset; a place's rules change with time.
 
 use bson::spec::ElementType;
 
-use crate::query::expression::calendar::Moment;
+use crate::query::expression::calendar::{self, Moment};
 use crate::query::expression::node::{Node, given};
-use crate::query::expression::numeric::wrong_type;
-use crate::query::expression::{Computed, Failure, Outcome, Scope};
+use crate::query::expression::numeric::{Numeric, wrong_type};
+use crate::query::expression::{Builder, Computed, Failure, Outcome, Scope};
+use crate::query::value::Value;
 
-/// Evaluates a date: of a timestamp and an ObjectId, their seconds.
-fn millis(value: &Computed<'_>) -> Result<i64, Failure> {
+/// Returns a date's milliseconds: of a timestamp and an ObjectId, their seconds.
+pub(super) fn millis(value: &Computed<'_>) -> Result<i64, Failure> {
     match value.kind() {
         ElementType::DateTime => Ok(value.value().word() as i64),
         ElementType::Timestamp => Ok((value.value().word() >> 32) as i64 * 1000),
@@ -22,7 +23,7 @@ fn millis(value: &Computed<'_>) -> Result<i64, Failure> {
 }
 
 /// Returns the minutes that stand in the expression.
-fn offset(node: &Node) -> i64 {
+pub(super) fn offset(node: &Node) -> i64 {
     let minutes = node.constant().flatten().map(|value| value.half_word());
     i64::from(minutes.unwrap_or(0))
 }
@@ -70,6 +71,139 @@ pub(super) fn iso_week_year<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) ->
     part(arguments, scope, |moment| {
         Computed::long(moment.iso_week().0)
     })
+}
+
+/// `[date, minutes of the timezone, whether in weeks]`.
+pub(super) fn to_parts<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {
+    let [date, zone, of_weeks] = arguments else {
+        return Ok(None);
+    };
+    let date = given(date, scope)?;
+    let of_weeks = match of_weeks {
+        Node::Absent => false,
+        of_weeks => match given(of_weeks, scope)? {
+            None => return Ok(Some(Computed::null())),
+            Some(flag) if flag.kind() == ElementType::Boolean => flag.value().bytes() != [0],
+            Some(other) => {
+                return Err(wrong_type(40521, "$dateToParts with iso8601", Some(&other)));
+            }
+        },
+    };
+    let Some(date) = date else {
+        return Ok(Some(Computed::null()));
+    };
+    let moment = Moment::local(millis(&date)?, offset(zone));
+    let (week_year, week) = moment.iso_week();
+    let day: [(&str, i64); 3] = match of_weeks {
+        true => [
+            ("isoWeekYear", week_year),
+            ("isoWeek", week),
+            ("isoDayOfWeek", moment.iso_day_of_week()),
+        ],
+        false => [
+            ("year", moment.year),
+            ("month", moment.month),
+            ("day", moment.day),
+        ],
+    };
+    let time: [(&str, i64); 4] = [
+        ("hour", moment.hour),
+        ("minute", moment.minute),
+        ("second", moment.second),
+        ("millisecond", moment.millisecond),
+    ];
+    let mut parts = Builder::new();
+    for (name, part) in day.into_iter().chain(time) {
+        parts.field(name.as_bytes(), Computed::int(part as i32).value());
+    }
+    parts.document().map(Some)
+}
+
+/// `[whether in weeks, year, month, day, hour, minute, second, millisecond, minutes of the timezone]`; what is beyond its
+/// larger part is carried on.
+pub(super) fn from_parts<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {
+    let [
+        of_weeks,
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        millisecond,
+        zone,
+    ] = arguments
+    else {
+        return Ok(None);
+    };
+    let mut parts = [0; 7];
+    // In the server's order: which one fails, or is null, is decided by the first.
+    let all = [
+        (hour, 3, 0, true),
+        (minute, 4, 0, true),
+        (second, 5, 0, false),
+        (millisecond, 6, 0, false),
+        (year, 0, 1970, false),
+        (month, 1, 1, true),
+        (day, 2, 1, true),
+    ];
+    for (node, place, default, is_bounded) in all {
+        let part = match node {
+            Node::Absent => Some(default),
+            node => whole_part(node, scope, is_bounded)?,
+        };
+        let Some(part) = part else {
+            return Ok(Some(Computed::null()));
+        };
+        parts[place] = part;
+    }
+    let [year, month, day, hour, minute, second, millisecond] = parts;
+    if !(1..=9999).contains(&year) {
+        return Err(Failure::new(40523, format!("a date in the year {year}")));
+    }
+    let of_weeks = of_weeks
+        .constant()
+        .flatten()
+        .is_some_and(|flag| flag.half_word() != 0);
+    let days = match of_weeks {
+        true => calendar::days_of_week(year, month, day),
+        false => calendar::days_of(year, month, day),
+    };
+    let minutes = (days * 24 + hour) * 60 + minute - offset(zone);
+    let too_large = || Failure::new(159, "a date beyond what a date can be");
+    // The server counts in microseconds here.
+    let is_countable = millisecond.checked_mul(1000).is_some();
+    let millis = second
+        .checked_add(minutes * 60)
+        .and_then(|seconds| seconds.checked_mul(1000)?.checked_add(millisecond))
+        .filter(|_| is_countable);
+    Ok(Some(Computed::date(millis.ok_or_else(too_large)?)))
+}
+
+/// A part of a date; `None` where it is missing, null or undefined.
+fn whole_part<'d>(
+    node: &'d Node,
+    scope: &mut Scope<'d>,
+    is_bounded: bool,
+) -> Result<Option<i64>, Failure> {
+    let Some(value) = given(node, scope)? else {
+        return Ok(None);
+    };
+    let part = Numeric::of(value.value()).and_then(Numeric::whole);
+    let part = part.ok_or_else(|| wrong_type(40515, "$dateFromParts", Some(&value)))?;
+    match is_bounded && i16::try_from(part).is_err() {
+        true => Err(Failure::new(
+            31034,
+            format!("$dateFromParts of a part of {part}"),
+        )),
+        false => Ok(Some(part)),
+    }
+}
+
+/// Says whether a constant is a bin's size.
+pub(super) fn is_bin_size(value: Option<Value<'_>>) -> bool {
+    let number = value.and_then(Numeric::of);
+    number.and_then(Numeric::whole).is_some_and(|size| size > 0)
 }
 
 /// `[date, minutes of the timezone, format, on null]`.

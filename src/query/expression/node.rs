@@ -2,10 +2,10 @@
 
 use bson::spec::ElementType;
 
-use crate::query::expression::numeric::{Numeric, wrong_type};
+use crate::query::expression::numeric::Numeric;
 use crate::query::expression::operators::{Fails, Operator};
-use crate::query::expression::{Builder, Computed, Failure, Outcome, Scope};
-use crate::query::regex::Regex;
+use crate::query::expression::regexes::Match;
+use crate::query::expression::{Builder, Computed, Outcome, Scope};
 use crate::query::value::Value;
 
 /// A part of an expression.
@@ -24,14 +24,6 @@ pub(super) enum Node {
         arguments: Box<[Node]>,
     },
     Match(Match),
-}
-
-/// `$regexMatch` of a pattern that stands in the expression.
-#[derive(Debug)]
-pub(super) struct Match {
-    pub(super) input: Box<Node>,
-    /// `None` where the pattern is null: nothing matches.
-    pub(super) regex: Option<Regex>,
 }
 
 /// What an operator does; it evaluates its arguments itself, in the server's order.
@@ -180,24 +172,6 @@ impl Constant {
 
     pub(super) fn value(&self) -> Value<'_> {
         Value::new(self.kind, &self.bytes)
-    }
-}
-
-impl Match {
-    fn evaluate<'d>(&'d self, scope: &mut Scope<'d>) -> Outcome<'d> {
-        let value = given(&self.input, scope)?;
-        let matches = match (&value, &self.regex) {
-            (None, _) => false,
-            (Some(value), _) if value.kind() != ElementType::String => {
-                return Err(wrong_type(51104, "$regexMatch", Some(value)));
-            }
-            (Some(_), None) => false,
-            (Some(value), Some(regex)) => match std::str::from_utf8(value.value().text()) {
-                Ok(_) => regex.matches(value.value()),
-                Err(_) => return Err(Failure::new(51156, "$regexMatch in what is no UTF-8")),
-            },
-        };
-        Ok(Some(Computed::boolean(matches)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::query::expression::node::Function;
 use crate::query::expression::{
-    arithmetic, arrays, convert, dates, logic, objects, sets, strings, sums,
+    arithmetic, arrays, convert, dates, intervals, logic, objects, sets, strings, sums,
 };
 
 /// What an operator is.
@@ -131,6 +131,8 @@ static OPERATORS: &[Operator] = &[
         Sometimes,
     ),
     operator("$zip", arrays::zip, Special, Sometimes),
+    operator("$setUnion", sets::union, ANY, Sometimes),
+    operator("$setIntersection", sets::intersection, ANY, Sometimes),
     operator("$setDifference", sets::difference, TWO, Sometimes),
     operator(
         "$setEquals",
@@ -167,6 +169,12 @@ static OPERATORS: &[Operator] = &[
     operator("$isoWeekYear", dates::iso_week_year, Special, Sometimes),
     operator("$isoDayOfWeek", dates::iso_day_of_week, Special, Sometimes),
     operator("$dateToString", dates::to_string, Special, Sometimes),
+    operator("$dateToParts", dates::to_parts, Special, Sometimes),
+    operator("$dateFromParts", dates::from_parts, Special, Sometimes),
+    operator("$dateAdd", intervals::add, Special, Sometimes),
+    operator("$dateSubtract", intervals::subtract, Special, Sometimes),
+    operator("$dateDiff", intervals::difference, Special, Sometimes),
+    operator("$dateTrunc", intervals::truncate, Special, Sometimes),
     operator("$arrayToObject", objects::from_array, ONE, Sometimes),
     operator("$objectToArray", objects::to_array, ONE, Sometimes),
     operator("$mergeObjects", objects::merge, ANY, Sometimes),

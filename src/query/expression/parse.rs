@@ -5,6 +5,7 @@ use bson::spec::ElementType;
 use crate::query::Unsupported;
 use crate::query::expression::node::{Constant, FieldPath, Node, Variable};
 use crate::query::expression::operators::{self, Arity, Operator};
+use crate::query::expression::regexes::Wanted;
 use crate::query::expression::{Budget, Scope};
 use crate::query::value::{Doc, Value};
 
@@ -23,6 +24,8 @@ pub(super) struct Parser<'b> {
     variables: Vec<Box<[u8]>>,
     /// Whether a `$setField` or `$unsetField` was met.
     pub(super) sets_field: bool,
+    /// Whether it is parsed what the server leaves in its order.
+    is_verbatim: bool,
 }
 
 pub(super) type Parsed<T> = Result<T, Unsupported>;
@@ -33,6 +36,7 @@ pub(super) fn parse(value: Value<'_>, budget: &mut Budget, stage: Stage) -> Pars
         stage,
         variables: Vec::new(),
         sets_field: false,
+        is_verbatim: false,
     };
     parser.operand(value)
 }
@@ -87,8 +91,8 @@ impl Parser<'_> {
         if matches!(name, b"$literal" | b"$const") {
             return Ok(Node::Constant(Constant::new(operand)));
         }
-        if name == b"$regexMatch" {
-            return self.regex_match(operand);
+        if let Some(wanted) = Wanted::by(name) {
+            return self.regex(wanted, operand);
         }
         let operator = operators::find(name).ok_or_else(|| refuse_name(name))?;
         let arguments = match operator.arity {
@@ -186,6 +190,18 @@ impl Parser<'_> {
             return Err(refused());
         }
         Ok(Node::Path(FieldPath { variable, names }))
+    }
+
+    /// Parses an argument of `$getField`, `$setField` or `$unsetField`, of which the server simplifies nothing (measured on 6.0.5).
+    pub(super) fn verbatim(&mut self, value: Value<'_>) -> Parsed<Node> {
+        let before = std::mem::replace(&mut self.is_verbatim, true);
+        let node = self.operand(value);
+        self.is_verbatim = before;
+        node
+    }
+
+    pub(super) fn is_verbatim(&self) -> bool {
+        self.is_verbatim
     }
 
     /// Says whether it is parsed what `$reduce` does again and again.

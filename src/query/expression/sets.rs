@@ -1,7 +1,11 @@
-//! Arrays as sets, `$max` and `$min`. What depends on the order in which the server's sets stand is not here.
+//! Arrays as sets, `$max` and `$min`.
+//!
+//! The manual leaves open in which order a made set stands. The server's are sorted, in every version so far; of equal values
+//! (`1` and `1.0`) `$setUnion` keeps the first, `$setIntersection` that of the smaller set.
 
 use crate::query::expression::arrays::strict_array;
 use crate::query::expression::node::{Node, given, is_true};
+use crate::query::expression::numeric::wrong_type;
 use crate::query::expression::{Builder, Computed, Failure, Outcome, Scope, logic};
 
 /// The elements, sorted and without repetitions.
@@ -9,7 +13,11 @@ struct Set<'d>(Vec<Computed<'d>>);
 
 impl<'d> Set<'d> {
     fn of(array: &Computed<'d>) -> Self {
-        let mut elements: Vec<Computed<'d>> = array.elements().collect();
+        Self::of_elements(array.elements().collect())
+    }
+
+    /// Keeps the first of equal ones, since sorting is stable.
+    fn of_elements(mut elements: Vec<Computed<'d>>) -> Self {
         elements.sort_by(|left, right| logic::compare(Some(left), Some(right)));
         elements.dedup_by(|left, right| logic::compare(Some(left), Some(right)).is_eq());
         Self(elements)
@@ -19,6 +27,20 @@ impl<'d> Set<'d> {
         self.0
             .binary_search_by(|element| logic::compare(Some(element), Some(value)))
             .is_ok()
+    }
+
+    /// Keeps what is in another set too.
+    fn within(mut self, other: &Self) -> Self {
+        self.0.retain(|element| other.contains(element));
+        self
+    }
+
+    fn array(self) -> Outcome<'d> {
+        let mut array = Builder::new();
+        for element in &self.0 {
+            array.element(element.value());
+        }
+        array.array().map(Some)
     }
 
     fn is_subset(&self, other: &Self) -> bool {
@@ -54,6 +76,46 @@ pub(super) fn difference<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Ou
         }
     }
     result.array().map(Some)
+}
+
+pub(super) fn union<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {
+    let mut all = Vec::new();
+    for argument in arguments {
+        let Some(array) = given_array(argument, scope, 17043, "$setUnion")? else {
+            return Ok(Some(Computed::null()));
+        };
+        all.extend(array.elements());
+    }
+    Set::of_elements(all).array()
+}
+
+pub(super) fn intersection<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {
+    let mut common: Option<Set<'d>> = None;
+    for argument in arguments {
+        let Some(array) = given_array(argument, scope, 17047, "$setIntersection")? else {
+            return Ok(Some(Computed::null()));
+        };
+        let next = Set::of(&array);
+        common = Some(match common {
+            None => next,
+            Some(common) if common.0.len() > next.0.len() => next.within(&common),
+            Some(common) => common.within(&next),
+        });
+    }
+    common.unwrap_or(Set(Vec::new())).array()
+}
+
+/// Evaluates an array; `None` where it is missing, null or undefined.
+fn given_array<'d>(
+    node: &'d Node,
+    scope: &mut Scope<'d>,
+    code: i32,
+    operator: &str,
+) -> Outcome<'d> {
+    match given(node, scope)? {
+        Some(array) if !array.is_array() => Err(wrong_type(code, operator, Some(&array))),
+        array => Ok(array),
+    }
 }
 
 pub(super) fn equals<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {

@@ -1,16 +1,21 @@
 //! Operators whose arguments are written in a way of their own, and what the server makes of constants among arguments.
+//!
+//! - `dates`: units, timezones and formats, which are constants.
+//! - `regexes`: patterns, likewise.
 
 use bson::spec::ElementType;
 
-use crate::query::expression::node::{Constant, Match, Node, is_true};
+use crate::query::expression::Computed;
+use crate::query::expression::node::{Constant, Node, is_true};
 use crate::query::expression::numeric::{Numeric, type_name};
 use crate::query::expression::operators::Operator;
 use crate::query::expression::parse::{
     Parsed, Parser, evaluated, fold, named_arguments, refuse, refuse_name,
 };
-use crate::query::expression::{Computed, dates};
-use crate::query::regex::Regex;
 use crate::query::value::{Doc, Value};
+
+mod dates;
+mod regexes;
 
 impl Parser<'_> {
     /// Makes the node of a call, as the server simplifies it.
@@ -44,6 +49,9 @@ impl Parser<'_> {
             }
         }
         let arguments = match COMMUTES.contains(&name) && arguments.len() > 1 {
+            true if self.is_verbatim() && !is_in_order(operator, &arguments) => {
+                return Err(refuse(&format!("{name} in another order inside a field")));
+            }
             true => commuted(operator, arguments)?,
             false => arguments,
         };
@@ -113,6 +121,11 @@ impl Parser<'_> {
             "$unsetField" => self.set_field(operator, operand, &["field", "input"]),
             "$convert" => self.convert(operator, operand),
             "$dateToString" => self.date_to_string(operator, operand),
+            "$dateToParts" => self.date_to_parts(operator, operand),
+            "$dateFromParts" => self.date_from_parts(operator, operand),
+            "$dateAdd" | "$dateSubtract" => self.date_arithmetic(operator, operand),
+            "$dateDiff" => self.date_difference(operator, operand),
+            "$dateTrunc" => self.date_truncation(operator, operand),
             other => match SHORT_CONVERSIONS.iter().find(|(name, _)| *name == other) {
                 Some((_, kind)) => {
                     let [input] = <[Node; 1]>::try_from(self.list(operand)?)
@@ -148,47 +161,6 @@ impl Parser<'_> {
                 None => Node::Absent,
             });
         }
-        Ok(arguments)
-    }
-
-    /// Parses a date, a list of one, or `{date, timezone}`.
-    fn date_part(&mut self, operator: &Operator, operand: Value<'_>) -> Parsed<Vec<Node>> {
-        let first = operand
-            .container()
-            .and_then(|object| object.elements().next());
-        let is_object = operand.kind == ElementType::EmbeddedDocument;
-        if is_object && !first.is_some_and(|(name, _)| name.starts_with(b"$")) {
-            let object = named_arguments(operator, operand, &["date"], &["timezone"])?;
-            let date = object.get(b"date").ok_or_else(|| refuse_name(b"date"))?;
-            return Ok(vec![self.operand(date)?, timezone(object)?]);
-        }
-        let [date] = <[Node; 1]>::try_from(self.list(operand)?)
-            .map_err(|_| refuse(&format!("{} of so many arguments", operator.name)))?;
-        Ok(vec![date, Node::Absent])
-    }
-
-    fn date_to_string(&mut self, operator: &Operator, operand: Value<'_>) -> Parsed<Vec<Node>> {
-        let optional = ["format", "timezone", "onNull"];
-        let object = named_arguments(operator, operand, &["date"], &optional)?;
-        let date = object.get(b"date").ok_or_else(|| refuse_name(b"date"))?;
-        let mut arguments = vec![self.operand(date)?, timezone(object)?];
-        arguments.push(match object.get(b"format") {
-            // Versions differ in whether the Z stands there then.
-            None if object.get(b"timezone").is_some() => {
-                return Err(refuse("$dateToString with a timezone and no format"));
-            }
-            None => Node::Absent,
-            Some(format)
-                if format.kind == ElementType::String && dates::is_format(format.text()) =>
-            {
-                Node::Constant(Constant::new(format))
-            }
-            Some(_) => return Err(refuse("that format of $dateToString")),
-        });
-        arguments.push(match object.get(b"onNull") {
-            Some(value) => self.operand(value)?,
-            None => Node::Absent,
-        });
         Ok(arguments)
     }
 
@@ -341,7 +313,7 @@ impl Parser<'_> {
             }
         };
         let input = match input {
-            Some(input) => self.operand(input)?,
+            Some(input) => self.verbatim(input)?,
             None => self.current_document(),
         };
         Ok(vec![self.field_name(field)?, input])
@@ -360,9 +332,9 @@ impl Parser<'_> {
         let refused = || refuse_name(operator.name.as_bytes());
         let object = named_arguments(operator, operand, names, &[])?;
         let field = self.field_name(object.get(b"field").ok_or_else(refused)?)?;
-        let input = self.operand(object.get(b"input").ok_or_else(refused)?)?;
+        let input = self.verbatim(object.get(b"input").ok_or_else(refused)?)?;
         let value = match object.get(b"value") {
-            Some(value) => self.operand(value)?,
+            Some(value) => self.verbatim(value)?,
             None => Node::Missing,
         };
         Ok(vec![field, input, value])
@@ -378,46 +350,6 @@ impl Parser<'_> {
             }
             _ => Err(refused()),
         }
-    }
-
-    /// Parses `$regexMatch` of a constant pattern.
-    pub(super) fn regex_match(&mut self, operand: Value<'_>) -> Parsed<Node> {
-        let refused = || refuse("$regexMatch of a pattern that is no constant");
-        let names = (&["input", "regex"], &["options"]);
-        let object = operand.container().filter(|_| !operand.is_array());
-        let object = object.ok_or_else(refused)?;
-        for (place, (name, _)) in object.elements().enumerate() {
-            let mut known = names.0.iter().chain(names.1);
-            if place > 2 || !known.any(|known| known.as_bytes() == name) {
-                return Err(refuse_name(name));
-            }
-        }
-        let input = self.operand(object.get(b"input").ok_or_else(refused)?)?;
-        let pattern = self.operand(object.get(b"regex").ok_or_else(refused)?)?;
-        let pattern = pattern.constant().flatten().ok_or_else(refused)?;
-        let options = match object.get(b"options") {
-            None => &b""[..],
-            Some(options) if options.kind == ElementType::String => options.text(),
-            Some(_) => return Err(refused()),
-        };
-        let (text, own_options) = match pattern.kind {
-            ElementType::String => (pattern.text(), &b""[..]),
-            ElementType::RegularExpression => pattern.regex(),
-            _ => return Err(refused()),
-        };
-        if !own_options.is_empty() && object.get(b"options").is_some() {
-            return Err(refused());
-        }
-        let options = if own_options.is_empty() {
-            options
-        } else {
-            own_options
-        };
-        let regex = Regex::new(text, options).map_err(|what| refuse(&what))?;
-        fold(Node::Match(Match {
-            input: Box::new(input),
-            regex: Some(regex),
-        }))
     }
 }
 
@@ -485,6 +417,22 @@ fn reduced(name: &str, mut arguments: Vec<Node>) -> Reduced {
     }
 }
 
+/// Says whether [`commuted`] changes nothing: one constant at most, which is the last, and no call of the same operator.
+fn is_in_order(operator: &Operator, arguments: &[Node]) -> bool {
+    let is_other = |node: &Node| match node {
+        Node::Constant(_) | Node::Missing => false,
+        Node::Call {
+            operator: inner, ..
+        } => inner.name != operator.name,
+        Node::Absent | Node::Path(_) | Node::Object(_) | Node::Array(_) | Node::Match(_) => true,
+    };
+    let is_call = |node: &Node| matches!(node, Node::Call { .. }) && !is_other(node);
+    match arguments.split_last() {
+        Some((last, others)) => others.iter().all(is_other) && !is_call(last),
+        None => true,
+    }
+}
+
 /// Puts constants last, and makes one of them; takes the arguments of the same operator as its own.
 ///
 /// So does the server up to 6.0, and it shows: in how doubles are rounded, and in which of equal values is first.
@@ -513,19 +461,6 @@ fn commuted(operator: &'static Operator, arguments: Vec<Node>) -> Parsed<Vec<Nod
     Ok(others)
 }
 
-/// Returns the minutes of a constant timezone as a node.
-fn timezone(object: Doc<'_>) -> Parsed<Node> {
-    let Some(zone) = object.get(b"timezone") else {
-        return Ok(Node::Absent);
-    };
-    let minutes = match zone.kind {
-        ElementType::String => dates::zone_minutes(zone.text()),
-        _ => None,
-    };
-    let minutes = minutes.ok_or_else(|| refuse("a timezone that is neither UTC nor an offset"))?;
-    Ok(Node::Constant(Constant::int(minutes)))
-}
-
 /// Names that the server lets people give: they begin with a small letter or beyond ASCII.
 fn is_variable_name(name: &[u8]) -> bool {
     let begins = |byte: &u8| byte.is_ascii_lowercase() || !byte.is_ascii();
@@ -544,12 +479,22 @@ const SHORT_CONVERSIONS: [(&str, ElementType); 7] = [
     ("$toObjectId", ElementType::ObjectId),
 ];
 /// Operators whose arguments the server puts in another order.
-const COMMUTES: [&str; 5] = ["$add", "$multiply", "$sum", "$max", "$min"];
+const COMMUTES: [&str; 7] = [
+    "$add",
+    "$multiply",
+    "$sum",
+    "$max",
+    "$min",
+    "$setUnion",
+    "$setIntersection",
+];
 /// Operators of which the server folds neighbouring constants, in some versions constants anywhere.
-const FOLDS_RUNS: [&str; 5] = [
+const FOLDS_RUNS: [&str; 7] = [
     "$add",
     "$multiply",
     "$concat",
     "$concatArrays",
     "$mergeObjects",
+    "$setUnion",
+    "$setIntersection",
 ];

@@ -27,11 +27,12 @@ fn check(value: &Computed<'_>, code: i32, operator: &str) -> Result<(), Failure>
 }
 
 /// Says whether a byte is the first of a code point.
-fn is_start(byte: &u8) -> bool {
+pub(super) fn is_start(byte: &u8) -> bool {
     byte & 0xc0 != 0x80
 }
 
-fn points(text: &[u8]) -> usize {
+/// Counts code points.
+pub(super) fn points(text: &[u8]) -> usize {
     text.iter().filter(|byte| is_start(byte)).count()
 }
 

@@ -132,6 +132,27 @@ fn a_constant_decides_and_what_fails_beside_it_is_refused() {
     check_refused(doc! { "$year": { "date": "$date", "timezone": "Europe/Rome" } });
 }
 
+/// Where the server simplifies nothing, numbers are added in the order in which they stand.
+#[test]
+fn what_stands_in_a_field_is_added_in_order_or_refused() {
+    let field = |value: Bson| doc! { "$getField": { "field": "x", "input": { "x": value } } };
+    check(field(doc! { "$add": ["$n", "$half", 1] }.into()), 8.5);
+    check_refused(field(doc! { "$add": [1, "$n"] }.into()));
+    check_refused(field(doc! { "$add": ["$n", 1, 2] }.into()));
+    let inner = doc! { "$add": ["$n", "$half"] };
+    check_refused(field(
+        doc! { "$not": [{ "$add": ["$n", inner.clone()] }] }.into(),
+    ));
+    check(doc! { "$add": [1, inner] }, 8.5);
+    for name in ["$setField", "$unsetField"] {
+        let mut arguments = doc! { "field": "x", "input": { "y": { "$multiply": [2, "$n"] } } };
+        if name == "$setField" {
+            arguments.insert("value", 1);
+        }
+        check_refused(doc! { name: arguments });
+    }
+}
+
 #[test]
 fn texts_are_cut_by_bytes_or_by_code_points() {
     check(doc! { "$substrCP": ["$u", 1, 2] }, "€😀");
@@ -170,7 +191,67 @@ fn arrays_are_mapped_filtered_and_reduced() {
     );
     check(doc! { "$setDifference": ["$l", [3]] }, bson::bson!([1, 2]));
     check_missing(doc! { "$arrayElemAt": ["$l", 9] });
-    check_refused(doc! { "$setUnion": ["$l", [1]] });
+}
+
+/// Sorted, as the server's sets are.
+#[test]
+fn sets_are_joined_and_cut() {
+    let one = || bson::bson!([1.0, "a", 7]);
+    check(
+        doc! { "$setUnion": ["$l", one()] },
+        bson::bson!([1, 2, 3, 7, "a"]),
+    );
+    check(doc! { "$setIntersection": ["$l", one()] }, bson::bson!([1]));
+    let few = doc! { "$concatArrays": [["$half"], [1.0]] };
+    check(doc! { "$setIntersection": ["$l", few] }, bson::bson!([1.0]));
+    check(doc! { "$setUnion": ["$l", "$null"] }, Bson::Null);
+    check(doc! { "$setUnion": [] }, bson::bson!([]));
+    check_failure(doc! { "$setUnion": ["$l", "$s"] }, 17043);
+    check_failure(doc! { "$setIntersection": [[], "$n"] }, 17047);
+    // The server folds constants, so that which of them decides depends on the version.
+    check_refused(doc! { "$setUnion": ["$l", Bson::Null] });
+}
+
+#[test]
+fn patterns_are_found_with_their_places_and_captures() {
+    let find = |regex: &str| doc! { "$regexFind": { "input": "$u", "regex": regex } };
+    check(
+        find("€(x)?(.)"),
+        doc! { "match": "€😀", "idx": 1, "captures": [Bson::Null, "😀"] },
+    );
+    check(find("y"), Bson::Null);
+    check(
+        find("(.)$"),
+        doc! { "match": "x", "idx": 3, "captures": ["x"] },
+    );
+    let all =
+        |input: &str, regex: &str| doc! { "$regexFindAll": { "input": input, "regex": regex } };
+    let empty = |idx: i32| doc! { "match": "", "idx": idx, "captures": [] };
+    check(
+        all("$s", "b*"),
+        bson::bson!([empty(0), empty(1), { "match": "b", "idx": 2, "captures": [] }]),
+    );
+    check(
+        all("$u", "é?"),
+        bson::bson!([{ "match": "é", "idx": 0, "captures": [] }, empty(1), empty(2), empty(3)]),
+    );
+    check(all("$missing", "a"), bson::bson!([]));
+    check_failure(all("$n", "a"), 51104);
+    check_refused(doc! { "$regexFind": { "input": "$s", "regex": "$s" } });
+    check_refused(find("(?<n>a)"));
+}
+
+/// `$` may take the last line break with it, but is not what was found.
+#[test]
+fn the_end_of_a_line_is_no_part_of_a_match() {
+    let text = doc! { "$concat": ["$s", "\n"] };
+    for (regex, found) in [("b$", "b"), ("b?$", "b"), ("X.*?$", "Xb"), ("q|b$", "b")] {
+        let find = doc! { "$regexFind": { "input": text.clone(), "regex": regex } };
+        let found = doc! { "match": found, "idx": 3 - found.len() as i32, "captures": [] };
+        check(find, found);
+    }
+    let greedy = doc! { "$regexFind": { "input": text, "regex": "b.*$", "options": "s" } };
+    check(greedy, doc! { "match": "b\n", "idx": 2, "captures": [] });
 }
 
 #[test]
@@ -183,6 +264,110 @@ fn dates_are_taken_apart() {
     check(
         doc! { "$dateToString": { "date": "$date" } },
         "2020-02-29T13:14:15.678Z",
+    );
+}
+
+#[test]
+fn dates_are_made_and_moved() {
+    let date = |millis| Bson::DateTime(bson::DateTime::from_millis(millis));
+    check(
+        doc! { "$dateToParts": { "date": "$date", "timezone": "+11" } },
+        doc! { "year": 2020, "month": 3, "day": 1, "hour": 0, "minute": 14, "second": 15, "millisecond": 678 },
+    );
+    check_failure(
+        doc! { "$dateToParts": { "date": "$date", "iso8601": "$n" } },
+        40521,
+    );
+    check(
+        doc! { "$dateFromParts": { "year": 2020, "month": 13, "day": "$n", "hour": -25 } },
+        date(1_609_714_800_000),
+    );
+    check(
+        doc! { "$dateFromParts": { "isoWeekYear": 2020, "isoWeek": 54, "isoDayOfWeek": "$n", "timezone": "-08:00" } },
+        date(1_610_092_800_000),
+    );
+    check_failure(doc! { "$dateFromParts": { "year": "$z" } }, 40523);
+    check_failure(
+        doc! { "$dateFromParts": { "year": "$n", "millisecond": i64::MIN } },
+        159,
+    );
+    let shift =
+        |unit: &str, amount: &str| doc! { "startDate": "$date", "unit": unit, "amount": amount };
+    // The 29th of February, a year on.
+    check(
+        doc! { "$dateAdd": shift("quarter", "$n") },
+        date(1_622_294_055_678),
+    );
+    check(
+        doc! { "$dateSubtract": { "startDate": "$date", "unit": "year", "amount": 1 } },
+        date(1_551_359_655_678),
+    );
+    check_failure(doc! { "$dateAdd": shift("year", "$big") }, 5_976_500);
+    check_failure(doc! { "$dateAdd": shift("day", "$half") }, 5_166_405);
+    check(doc! { "$dateAdd": shift("day", "$null") }, Bson::Null);
+    for unit in ["Day", "days", "$s"] {
+        check_refused(doc! { "$dateAdd": shift(unit, "$n") });
+    }
+}
+
+/// As the server has it: what is before 1970 and has milliseconds loses a second (measured on 6.0.5).
+#[test]
+fn dates_before_1970_lose_a_second_when_they_are_moved() {
+    let millis = doc! { "$subtract": ["$date", 1_582_982_055_679_i64 + 34_560_000_000] };
+    check(
+        doc! { "$dateAdd": { "startDate": millis, "unit": "second", "amount": "$n" } },
+        bson::DateTime::from_millis(-34_559_996_001),
+    );
+    let first = doc! { "$add": [{ "$subtract": ["$date", "$date"] }, bson::DateTime::from_millis(i64::MIN)] };
+    check_failure(
+        doc! { "$dateAdd": { "startDate": first, "unit": "second", "amount": 1 } },
+        5_166_406,
+    );
+    // Of the 1st of October 1947 it is the 30th of September that a month is added to; of September, the 31st of August.
+    let month_on = |millis: i64| {
+        let date = doc! { "$add": [{ "$subtract": ["$date", "$date"] }, bson::DateTime::from_millis(millis)] };
+        doc! { "$dateAdd": { "startDate": date, "unit": "month", "amount": 1 } }
+    };
+    for (from, to) in [
+        ("1947-10-01T00:00:00.486Z", "1947-10-30T23:59:59.486Z"),
+        ("1941-09-01T00:00:00.927Z", "1941-10-01T23:59:59.927Z"),
+        ("1947-10-31T00:00:00.486Z", "1947-11-29T23:59:59.486Z"),
+    ] {
+        let date = |text| bson::DateTime::parse_rfc3339_str(text).expect("a date");
+        check(month_on(date(from).timestamp_millis()), date(to));
+    }
+}
+
+#[test]
+fn dates_are_compared_and_cut_by_units() {
+    let difference = |unit: &str| doc! { "startDate": "$date", "endDate": bson::DateTime::from_millis(-1), "unit": unit };
+    for (unit, count) in [
+        ("year", -51_i64),
+        ("quarter", -201),
+        ("month", -602),
+        ("week", -2617),
+        ("day", -18_322),
+        ("hour", -439_718),
+        ("millisecond", -1_582_982_055_679),
+    ] {
+        check(doc! { "$dateDiff": difference(unit) }, count);
+    }
+    let cut = |unit: &str, size: Bson| doc! { "date": "$date", "unit": unit, "binSize": size, "startOfWeek": "MON" };
+    for (unit, size, millis) in [
+        ("week", 1, 1_582_502_400_000_i64),
+        ("week", 2, 1_581_897_600_000),
+        ("month", 5, 1_577_836_800_000),
+        ("hour", 7, 1_582_959_600_000),
+    ] {
+        check(
+            doc! { "$dateTrunc": cut(unit, size.into()) },
+            bson::DateTime::from_millis(millis),
+        );
+    }
+    check_failure(doc! { "$dateTrunc": cut("day", "$z".into()) }, 5_439_018);
+    check_refused(doc! { "$dateTrunc": cut("day", 0.into()) });
+    check_refused(
+        doc! { "$dateDiff": { "startDate": "$date", "endDate": "$date", "unit": "day", "timezone": "Europe/Rome" } },
     );
 }
 

@@ -1,15 +1,34 @@
-//! From a PCRE pattern to one of the `regex` crate that finds something in the same texts, or a refusal.
+//! From a PCRE pattern to one of the `regex` crate that finds the same in the same texts, or a refusal.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
 type Translated<T> = Result<T, String>;
 
+/// A pattern for the `regex` crate.
+#[derive(Debug)]
+pub(super) struct Translation {
+    pub(super) pattern: String,
+    /// What its groups are, from the first one.
+    pub(super) groups: Vec<Group>,
+    /// Whether a quantifier has no end, so that looking for a match may go beyond it.
+    pub(super) is_open: bool,
+}
+
+/// What a group of the translated pattern stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// A group of the pattern.
+    Captured,
+    /// A `$`, which may have taken the last line break with it: the match ends before.
+    End,
+}
+
 /// Translates a pattern with its options.
 ///
 /// # Errors
 /// Names the construct that is not known to mean the same.
-pub(super) fn translate(pattern: &[u8], options: &[u8]) -> Translated<String> {
+pub(super) fn translate(pattern: &[u8], options: &[u8]) -> Translated<Translation> {
     let pattern = std::str::from_utf8(pattern).map_err(|_| unsure("no UTF-8"))?;
     let (mut ignores_case, mut dot_is_all, mut is_multiline) = (false, false, false);
     for option in options {
@@ -30,12 +49,17 @@ pub(super) fn translate(pattern: &[u8], options: &[u8]) -> Translated<String> {
         ignores_case,
         dot_is_all,
         is_multiline,
-        groups: 0,
+        groups: Vec::new(),
+        open_groups: 0,
         has_unbounded: false,
         ways: 1,
     };
     translator.run()?;
-    Ok(translator.out)
+    Ok(Translation {
+        pattern: translator.out,
+        groups: translator.groups,
+        is_open: translator.has_unbounded,
+    })
 }
 
 struct Translator<'p> {
@@ -44,8 +68,10 @@ struct Translator<'p> {
     ignores_case: bool,
     dot_is_all: bool,
     is_multiline: bool,
-    /// How many groups are open.
-    groups: usize,
+    /// Those that are counted.
+    groups: Vec<Group>,
+    /// How many groups are open, counted or not.
+    open_groups: usize,
     /// Whether a quantifier without an end was seen. PCRE gets through one of them with any text.
     has_unbounded: bool,
     /// Bounds the ways in which PCRE can try everything else from one place.
@@ -73,7 +99,7 @@ impl Translator<'_> {
                 other => self.atom(other)?,
             };
         }
-        match self.groups {
+        match self.open_groups {
             0 => Ok(()),
             _ => Err(unsure("an open group")),
         }
@@ -84,15 +110,15 @@ impl Translator<'_> {
             '^' => return self.begin(),
             '$' => return self.end(),
             '|' => {
-                if self.groups > 0 {
+                if self.open_groups > 0 {
                     self.multiply_ways(2)?;
                 }
                 return Ok(self.write("|", Atom::Nothing));
             }
             '(' => return self.open_group(),
             ')' => {
-                let groups = self.groups.checked_sub(1);
-                self.groups = groups.ok_or_else(|| unsure("a stray parenthesis"))?;
+                let groups = self.open_groups.checked_sub(1);
+                self.open_groups = groups.ok_or_else(|| unsure("a stray parenthesis"))?;
                 return Ok(self.write(")", Atom::Group));
             }
             '\\' => return self.escape(),
@@ -125,39 +151,42 @@ impl Translator<'_> {
             return Ok(self.write("(?m:$)", Atom::Nothing));
         }
         match self.rest.peek() {
-            None | Some('|') if self.groups == 0 => Ok(self.write("\\n?\\z", Atom::Nothing)),
+            None | Some('|') if self.open_groups == 0 => {
+                self.groups.push(Group::End);
+                Ok(self.write("(\\n?\\z)", Atom::Nothing))
+            }
             _ => Err(unsure("$ in the middle")),
         }
     }
 
     fn open_group(&mut self) -> Translated<Atom> {
-        match self.rest.peek() {
+        let opening = match self.rest.peek() {
             Some('?') => {
                 self.rest.next();
                 if self.rest.next() != Some(':') {
                     return Err(unsure("a group of a special kind"));
                 }
+                "(?:"
             }
             Some('*') => return Err(unsure("a verb")),
-            _ => (),
-        }
-        self.groups += 1;
-        if self.groups > GROUPS_MAX {
+            _ => {
+                self.groups.push(Group::Captured);
+                "("
+            }
+        };
+        self.open_groups += 1;
+        if self.open_groups > GROUPS_MAX {
             return Err(unsure("groups nested so deeply"));
         }
-        Ok(self.write("(?:", Atom::Nothing))
+        Ok(self.write(opening, Atom::Nothing))
     }
 
     fn escape(&mut self) -> Translated<Atom> {
         let character = self.rest.next().ok_or_else(|| unsure("a last \\"))?;
-        if matches!(character, 'b' | 'B') {
-            self.out.push_str(if character == 'b' {
-                "(?-u:\\b)"
-            } else {
-                "(?-u:\\B)"
-            });
-            return Ok(Atom::Nothing);
+        if character == 'b' {
+            return Ok(self.write("(?-u:\\b)", Atom::Nothing));
         }
+        // `\B` would hold inside a character beyond ASCII, where PCRE does not look.
         match (class_of(character), escaped(character)) {
             // Without regard to `i`, which would let the Kelvin sign be a letter.
             (Some(class), _) if character.is_ascii_lowercase() => {
@@ -254,8 +283,10 @@ impl Translator<'_> {
         }
         let most = most.map_or(String::new(), |most| most.to_string());
         self.out.push_str(&format!("{{{least},{most}}}"));
-        // Lazy or greedy, the same texts match; possessive (`+`) is refused as a quantifier behind nothing.
-        self.rest.next_if_eq(&'?');
+        // Possessive (`+`) is refused as a quantifier behind nothing.
+        if self.rest.next_if_eq(&'?').is_some() {
+            self.out.push('?');
+        }
         Ok(())
     }
 

@@ -6,6 +6,9 @@ use rand::{Rng, SeedableRng};
 
 use super::generator;
 
+mod dates;
+mod patterns;
+
 /// Makes documents and expressions; the same seed makes the same ones.
 pub(super) struct Generator {
     random: StdRng,
@@ -293,7 +296,7 @@ impl Generator {
 
     fn number_operator(&mut self, depth: usize) -> Bson {
         let a = self.argument(Want::Number, depth);
-        match self.random.random_range(0..26) {
+        match self.random.random_range(0..28) {
             0..=2 => doc! { "$add": [a, self.argument(Want::Number, depth)] },
             3 => doc! { "$add": [a, "$n", self.argument(Want::Number, depth)] },
             4..=5 => doc! { "$subtract": [a, self.argument(Want::Number, depth)] },
@@ -314,6 +317,7 @@ impl Generator {
             }
             22 => doc! { "$subtract": [self.argument(Want::Date, depth), self.argument(Want::Date, depth)] },
             23 => return self.date_part(depth),
+            24..=25 => return self.date_difference(depth),
             _ => return self.count_operator(depth),
         }
         .into()
@@ -354,34 +358,6 @@ impl Generator {
         arguments.into()
     }
 
-    fn date_part(&mut self, depth: usize) -> Bson {
-        let name = self.pick(&[
-            "$year",
-            "$month",
-            "$dayOfMonth",
-            "$dayOfWeek",
-            "$dayOfYear",
-            "$hour",
-            "$minute",
-            "$second",
-            "$millisecond",
-            "$isoWeek",
-            "$isoWeekYear",
-            "$isoDayOfWeek",
-            "$week",
-        ]);
-        let date = self.argument(Want::Date, depth);
-        match self.one_in(4) {
-            true => doc! { name: { "date": date, "timezone": self.timezone() } }.into(),
-            false => doc! { name: date }.into(),
-        }
-    }
-
-    fn timezone(&mut self) -> Bson {
-        self.pick(&["UTC", "+03:30", "-0800", "+01", "GMT", "-11:45"])
-            .into()
-    }
-
     fn text_operator(&mut self, depth: usize) -> Bson {
         let a = self.argument(Want::Text, depth);
         match self.random.random_range(0..16) {
@@ -413,38 +389,15 @@ impl Generator {
                 } }
             }
             11 => doc! { "$type": self.argument(Want::Any, depth) },
-            12..=13 => {
-                let mut arguments = doc! { "date": self.argument(Want::Date, depth) };
-                if !self.one_in(3) {
-                    arguments.insert("format", self.pick(FORMATS));
-                }
-                if self.one_in(4) {
-                    arguments.insert("timezone", self.timezone());
-                }
-                if self.one_in(3) {
-                    arguments.insert("onNull", self.argument(Want::Any, depth));
-                }
-                doc! { "$dateToString": arguments }
-            }
+            12..=13 => return self.written_date(depth),
             _ => doc! { "$toString": a },
-        }
-        .into()
-    }
-
-    fn date_operator(&mut self, depth: usize) -> Bson {
-        let a = self.argument(Want::Date, depth);
-        match self.random.random_range(0..6) {
-            0 => doc! { "$add": [a, self.argument(Want::Number, depth)] },
-            1 => doc! { "$subtract": [a, self.argument(Want::Number, depth)] },
-            2 => doc! { "$add": [self.argument(Want::Index, depth), a] },
-            _ => return self.path(Want::Date),
         }
         .into()
     }
 
     fn array_operator(&mut self, depth: usize) -> Bson {
         let a = self.argument(Want::Array, depth);
-        match self.random.random_range(0..17) {
+        match self.random.random_range(0..23) {
             0 => doc! { "$slice": [a, self.argument(Want::Index, depth)] },
             1 => doc! { "$slice": [a, self.argument(Want::Index, depth), self.argument(Want::Index, depth)] },
             2..=3 => doc! { "$concatArrays": [a, self.argument(Want::Array, depth)] },
@@ -472,13 +425,51 @@ impl Generator {
             13 => doc! { "$setDifference": [a, self.argument(Want::Array, depth)] },
             14 => doc! { "$objectToArray": self.argument(Want::Object, depth) },
             15 => doc! { "$split": [self.argument(Want::Text, depth), self.argument(Want::Text, depth)] },
+            16..=17 => doc! { "$setUnion": self.sets(a, depth) },
+            18..=19 => doc! { "$setIntersection": self.sets(a, depth) },
+            20..=21 => self.search_of_pattern("$regexFindAll", depth),
             _ => return Bson::Array(vec![a, self.argument(Want::Any, depth)]),
         }
         .into()
     }
 
+    /// Mostly two arrays whose elements are of one kind, so that they have some in common.
+    fn sets(&mut self, first: Bson, depth: usize) -> Bson {
+        let mut all = vec![first];
+        for _ in 0..self.pick(&[0, 1, 1, 1, 2]) {
+            all.push(match self.one_in(3) {
+                true => self.few().into(),
+                false => self.argument(Want::Array, depth),
+            });
+        }
+        if self.one_in(3) {
+            all[0] = vec![self.few(), vec!["$n".into()]].into();
+            all[0] = doc! { "$concatArrays": all[0].clone() }.into();
+        }
+        all.into()
+    }
+
+    /// Numbers and texts of which there are few.
+    fn few(&mut self) -> Vec<Bson> {
+        let one = |this: &mut Self| {
+            this.pick(&[
+                Bson::Int32(1),
+                1.0.into(),
+                Bson::Int64(1),
+                2.into(),
+                "a".into(),
+                "b".into(),
+                Bson::Null,
+                "$n".into(),
+            ])
+        };
+        (0..self.pick(&[0, 1, 2, 3, 5]))
+            .map(|_| one(self))
+            .collect()
+    }
+
     fn object_operator(&mut self, depth: usize) -> Bson {
-        match self.random.random_range(0..7) {
+        match self.random.random_range(0..12) {
             0..=1 => {
                 doc! { "$mergeObjects": [self.argument(Want::Object, depth), self.argument(Want::Object, depth)] }
             }
@@ -496,6 +487,8 @@ impl Generator {
                 "field": self.pick(&["n", "s", "z"]),
                 "input": self.argument(Want::Object, depth),
             } },
+            6..=7 => return self.date_taken_apart(depth),
+            8..=10 => self.search_of_pattern("$regexFind", depth),
             _ => doc! { "p": self.argument(Want::Any, depth), "q": { "r": self.argument(Want::Any, depth) } },
         }
         .into()
@@ -520,10 +513,7 @@ impl Generator {
             11 => doc! { "$setEquals": [self.argument(Want::Array, depth), self.argument(Want::Array, depth)] },
             12 => doc! { "$setIsSubset": [self.argument(Want::Array, depth), self.argument(Want::Array, depth)] },
             13 => doc! { self.pick(&["$anyElementTrue", "$allElementsTrue"]): [self.argument(Want::Array, depth)] },
-            14..=15 => doc! { "$regexMatch": {
-                "input": self.argument(Want::Text, depth),
-                "regex": self.pick(&["a", "^a", "b$", "[a-c]+", "\\d", "é"]),
-            } },
+            14..=15 => self.search_of_pattern("$regexMatch", depth),
             16 => doc! { "$toBool": self.argument(Want::Any, depth) },
             _ => doc! { "$eq": [{ "$getField": { "field": "n", "input": self.argument(Want::Object, depth) } }, "$n"] },
         }
@@ -572,10 +562,4 @@ const DATES: &[i64] = &[
     -62_135_596_800_000,
     -62_167_219_200_001,
     253_402_300_800_000,
-];
-const FORMATS: &[&str] = &[
-    "%Y-%m-%dT%H:%M:%S.%LZ",
-    "%Y-%m-%d",
-    "%j %U %u %w %V %G %% %z %Z",
-    "",
 ];

@@ -512,7 +512,7 @@ impl Generator {
         let pattern = self.pick(&[
             "a", "^a", "b$", "^a.b", "^$", "a|^b", "[a-c]b", "^[^a]", "k", "s", "\\d", "^\\w+$",
             "^.$", "(?:a)b?", "é", "\\s", "^\\S", "x+b", "\\.", "^(a|b)", "a$", "^b", "^in",
-            "data",
+            "data", "\\ba", "b\\b",
         ]);
         let options = self.pick(&["", "", "", "i", "s", "is", "m"]);
         Regex {

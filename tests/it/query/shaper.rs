@@ -205,7 +205,7 @@ impl Shaper {
             };
         }
         let inner = |this: &mut Self| this.expression(depth - 1);
-        match self.random.random_range(0..14) {
+        match self.random.random_range(0..20) {
             0 => doc! { "$ifNull": [self.field(), inner(self)] }.into(),
             1 | 2 => {
                 let compare = self.pick(&["$eq", "$ne", "$gt", "$lte"]);
@@ -231,6 +231,29 @@ impl Shaper {
                 doc! { "$filter": { "input": self.field(), "cond": kept } }.into()
             }
             12 => vec![inner(self), inner(self)].into(),
+            13 => {
+                let union = self.pick(&["$setUnion", "$setIntersection", "$setDifference"]);
+                doc! { union: [self.field(), [1, "a", 2.0, Bson::Null]] }.into()
+            }
+            14 => {
+                let find = self.pick(&["$regexMatch", "$regexFind", "$regexFindAll"]);
+                doc! { find: { "input": self.field(), "regex": self.pick(&["a", "(b)?.$", "^", "[^a]+"]) } }.into()
+            }
+            15 => {
+                let (unit, size) = (self.pick(&["hour", "day", "week", "month"]), self.pick(&[1, 2, 7]));
+                doc! { "$dateTrunc": { "date": "$wallTime", "unit": unit, "binSize": size } }.into()
+            }
+            16 => {
+                let shift = self.pick(&["$dateAdd", "$dateSubtract"]);
+                doc! { shift: { "startDate": "$wallTime", "unit": "month", "amount": self.field() } }.into()
+            }
+            17 => {
+                doc! { "$dateDiff": { "startDate": "$wallTime", "endDate": self.field(), "unit": "day" } }.into()
+            }
+            18 => {
+                let date = self.pick(&["$wallTime", "$clusterTime", "$fullDocument.a"]);
+                doc! { "$dateToParts": { "date": date, "timezone": "+02:00" } }.into()
+            }
             _ => doc! { "$not": [inner(self)] }.into(),
         }
     }
