@@ -256,3 +256,6 @@ async fn probe(forwarder: Forwarder, is_up: Arc<AtomicBool>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
