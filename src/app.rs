@@ -276,3 +276,6 @@ async fn probe(forwarder: Forwarder, is_up: Arc<AtomicBool>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// What a cursor is asked, in one queue.
 pub(super) enum Work {
-    Join(Joining),
+    Join(Box<Joining>),
     /// To take the sessions of another cursor of this pipeline.
     Merge(Merging),
 }
@@ -321,7 +321,7 @@ impl Cursor {
 
     fn obey(&mut self, work: Work) {
         match work {
-            Work::Join(joining) => self.join(joining),
+            Work::Join(joining) => self.join(*joining),
             Work::Merge(merging) => {
                 if self.has_handed_out_nothing_behind(&merging.through) {
                     merging.go_to(&mut self.groups);
@@ -416,11 +416,9 @@ impl Work {
     /// It comes to a cursor that has ended. Who can be refused turns elsewhere.
     fn refuse(self) {
         match self {
-            Self::Join(Joining {
-                taken: None,
-                outbox,
-                ..
-            }) => outbox.end(Ending::OurFault),
+            Self::Join(joining) if joining.taken.is_none() => {
+                joining.outbox.end(Ending::OurFault);
+            }
             Self::Join(_) | Self::Merge(_) => (),
         }
     }

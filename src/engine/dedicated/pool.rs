@@ -194,7 +194,7 @@ impl Pool {
                 outbox: outbox.clone(),
                 taken: None,
             };
-            if joining.send(Work::Join(member)).await.is_ok() {
+            if joining.send(Work::Join(Box::new(member))).await.is_ok() {
                 return Ok(());
             }
             // The cursor ended for want of members just now; the next round opens another.

@@ -97,12 +97,12 @@ impl Room {
 
 impl Returning {
     fn joining(&self, taken: oneshot::Sender<()>) -> Work {
-        Work::Join(Joining {
+        Work::Join(Box::new(Joining {
             plan: self.plan.clone(),
             from: self.from.clone(),
             outbox: self.outbox.clone(),
             taken: Some(taken),
-        })
+        }))
     }
 
     fn tell(self, what: Result<(), Refused>) {

@@ -1,0 +1,3 @@
+//! Rooms together, without a server.
+
+mod simulation;
