@@ -59,6 +59,10 @@ impl Gate for Plain {
         false
     }
 
+    fn cleared<'a>(&'a self, _scope: &'a Scope) -> Option<BoxFuture<'a, ()>> {
+        None
+    }
+
     fn live(&self, _scope: &Scope, _live: bool) {}
 }
 
