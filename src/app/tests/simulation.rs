@@ -29,7 +29,7 @@ use crate::mongo::{Event, MongoError, Namespace, ResumeToken};
 use crate::session::{SessionSettings, websocket};
 use crate::wire::{JsonMode, Veil};
 
-const SCHEDULES: u64 = 2_000;
+const SCHEDULES: u64 = 1_000;
 const STEPS: usize = 40;
 const CLIENTS: usize = 3;
 
@@ -249,6 +249,11 @@ impl Client {
                 () = self.leave.notified() => return End::Left,
                 frame = frame(stream) => frame,
             };
+            let Some(frame) = frame else {
+                // Who did not take its CLOSE in time is cut off, wherever that is.
+                assert!(self.is_slow, "a session that ends tells so first");
+                return End::Left;
+            };
             match frame {
                 (TEXT, payload) => {
                     let token = token_of(&payload);
@@ -278,18 +283,17 @@ impl Client {
     }
 }
 
-/// The next frame from a server: opcode and payload.
-async fn frame(stream: &mut DuplexStream) -> (u8, Vec<u8>) {
-    // A session that ends tells so first.
-    let first = stream.read_u8().await.expect("a frame");
-    let length = match stream.read_u8().await.expect("its length") {
-        127 => stream.read_u64().await.expect("its length"),
-        126 => u64::from(stream.read_u16().await.expect("its length")),
+/// The next frame from a server: opcode and payload. `None`: it has hung up.
+async fn frame(stream: &mut DuplexStream) -> Option<(u8, Vec<u8>)> {
+    let first = stream.read_u8().await.ok()?;
+    let length = match stream.read_u8().await.ok()? {
+        127 => stream.read_u64().await.ok()?,
+        126 => u64::from(stream.read_u16().await.ok()?),
         short => u64::from(short),
     };
     let mut payload = vec![0; usize::try_from(length).expect("a short frame")];
-    stream.read_exact(&mut payload).await.expect("all of it");
-    (first & 0x0f, payload)
+    stream.read_exact(&mut payload).await.ok()?;
+    Some((first & 0x0f, payload))
 }
 
 fn token_of(payload: &[u8]) -> ResumeToken {
@@ -468,9 +472,9 @@ fn every_schedule_gives_each_session_its_events_once_in_order_or_says_why_not() 
         runtime.expect("a runtime").block_on(run(seed, &mut totals));
     }
     println!("{totals:?}");
-    assert!(totals.got > 10_000, "{totals:?}");
-    assert!(totals.back > 1_000, "{totals:?}");
-    assert!(totals.ended.iter().all(|count| *count > 10), "{totals:?}");
+    assert!(totals.got > 5_000, "{totals:?}");
+    assert!(totals.back > 500, "{totals:?}");
+    assert!(totals.ended.iter().all(|count| *count > 5), "{totals:?}");
 }
 
 const TEXT: u8 = 1;
