@@ -77,6 +77,8 @@ impl Gate for Metadata {
         None
     }
 
+    fn caught_up(&self, _scope: &Scope) {}
+
     fn live(&self, _scope: &Scope, _live: bool) {}
 }
 

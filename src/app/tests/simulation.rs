@@ -63,6 +63,8 @@ impl Gate for Plain {
         None
     }
 
+    fn caught_up(&self, _scope: &Scope) {}
+
     fn live(&self, _scope: &Scope, _live: bool) {}
 }
 

@@ -125,8 +125,14 @@ impl Gate for Metadata {
         }
     }
 
+    fn caught_up(&self, scope: &Scope) {
+        self.watching.set(scope, true);
+    }
+
     fn live(&self, scope: &Scope, live: bool) {
-        self.watching.set(scope, live);
+        if !live {
+            self.watching.set(scope, false);
+        }
         if let Some(users) = self
             .users
             .as_ref()

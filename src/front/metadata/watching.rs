@@ -36,7 +36,7 @@ impl Watching {
         }
     }
 
-    /// A feed came to life or lost MongoDB.
+    /// A feed has told all that happened up to the present, or lost MongoDB.
     pub(super) fn set(&self, scope: &Scope, live: bool) {
         self.watches.send_if_modified(|watches| {
             let mut changed = false;
