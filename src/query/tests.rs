@@ -428,6 +428,14 @@ fn what_is_not_certain_is_refused() {
         doc! { "a": regex("\\B", "") },
         &format!("a regular expression with \\B {text} at a"),
     );
+    // Nobody else can build one.
+    let bytes = b"\x1a\0\0\0\x0cp\0\x02\0\0\0a\0------------\0";
+    let pointer = Document::from_reader(&bytes[..]).expect("BSON");
+    let literal = doc! { "$literal": [pointer] };
+    check_unsupported(
+        doc! { "$expr": { "$eq": ["$a", literal] } },
+        &format!("a DBPointer in an expression {text}"),
+    );
     check_unsupported(doc! { "$and": [] }, &format!("$and {text}"));
     check_unsupported(
         doc! { "a.b": { "$geoWithin": {} } },

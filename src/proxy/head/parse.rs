@@ -108,12 +108,12 @@ pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> 
 /// Method, target and version.
 type RequestLine<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
-/// Splits at exactly two blanks: a third would be a blank in the target.
+/// Splits at exactly two blanks: a third would be a blank in the target. A CR alone ends a line for some.
 fn split_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
     let mut parts = line.split(|&byte| byte == b' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(method), Some(target), Some(version), None)
-            if !method.is_empty() && !target.is_empty() =>
+            if !method.is_empty() && !target.is_empty() && !method.contains(&b'\r') =>
         {
             Ok((method, target, version))
         }

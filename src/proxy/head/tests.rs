@@ -95,6 +95,7 @@ fn minor_versions_above_one_are_one() {
 #[test]
 fn ambiguous_request_lines_are_refused() {
     for line in [
+        "G\rET / HTTP/1.1",
         "GET /a b HTTP/1.1",
         "GET  / HTTP/1.1",
         "GET / HTTP/1.1 ",

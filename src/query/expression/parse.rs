@@ -57,7 +57,7 @@ impl Parser<'_> {
             ElementType::String if value.text().starts_with(b"$") => self.path(value.text()),
             ElementType::EmbeddedDocument => self.document(Doc::new(value.bytes())),
             ElementType::Array => self.array(Doc::new(value.bytes())),
-            _ => Ok(Node::Constant(Constant::new(value))),
+            _ => constant(value),
         };
         self.budget.depth_left += 1;
         node
@@ -89,7 +89,7 @@ impl Parser<'_> {
 
     fn operator(&mut self, name: &[u8], operand: Value<'_>) -> Parsed<Node> {
         if matches!(name, b"$literal" | b"$const") {
-            return Ok(Node::Constant(Constant::new(operand)));
+            return constant(operand);
         }
         if let Some(wanted) = Wanted::by(name) {
             return self.regex(wanted, operand);
@@ -235,6 +235,20 @@ impl Parser<'_> {
             (None, _) => None,
         }
     }
+}
+
+/// A DBPointer is refused: two of them are equal or not as the server compares them, as a condition of its own or here.
+fn constant(value: Value<'_>) -> Parsed<Node> {
+    match has_pointer(value) {
+        true => Err(refuse("a DBPointer in an expression")),
+        false => Ok(Node::Constant(Constant::new(value))),
+    }
+}
+
+fn has_pointer(value: Value<'_>) -> bool {
+    let inner = value.container().map(Doc::elements);
+    let mut inner = inner.into_iter().flatten();
+    value.kind == ElementType::DbPointer || inner.any(|(_, value)| has_pointer(value))
 }
 
 /// `$redact` decides by these texts.

@@ -112,6 +112,7 @@ impl Projection {
     pub(super) fn apply<'d>(&'d self, document: Doc<'d>, out: &mut Output) -> Result<(), Failure> {
         let mut laying = Laying {
             mode: self.mode,
+            computes: self.tree.computes,
             scope: Scope::new(document),
             seen: Vec::new(),
             out,
@@ -125,6 +126,9 @@ impl Projection {
 /// One document on its way through one stage.
 struct Laying<'d, 'o> {
     mode: Mode,
+    /// Whether something is computed anywhere. Then the server goes through all of the tree once more, and leaves a place
+    /// for each field that is not there and below which the tree goes on.
+    computes: bool,
     scope: Scope<'d>,
     /// Which entries had a field, for each open document.
     seen: Vec<bool>,
@@ -158,7 +162,7 @@ impl<'d> Laying<'d, '_> {
                 self.seen[first + place] = true;
             }
         }
-        if tree.computes {
+        if self.computes {
             for (place, (name, entry)) in tree.entries.iter().enumerate() {
                 match entry {
                     Entry::Computed(expression) if self.mode == Mode::Include => {

@@ -113,6 +113,19 @@ fn a_field_that_is_gone_leaves_its_place() {
         doc! { "_id": 1 },
         doc! { "_id": 1, "a": 5, "e": 2 },
     );
+    // What a specification names gets a place where something else is computed, even elsewhere.
+    let set = bson!({ "$addFields": { "f.x": 1, "f.a.c": 2 } });
+    let event = || doc! { "_id": 1, "f": { "b": 3 } };
+    check(
+        bson!([{ "$project": { "f.a.b": 1, "f.b": 1, "z": "$missing" } }, set.clone()]),
+        event(),
+        doc! { "_id": 1, "f": { "b": 3, "a": { "c": 2 }, "x": 1 } },
+    );
+    check(
+        bson!([{ "$project": { "f.a.b": 1, "f.b": 1 } }, set]),
+        event(),
+        doc! { "_id": 1, "f": { "b": 3, "x": 1, "a": { "c": 2 } } },
+    );
     // An inclusion takes the places away.
     check(
         bson!([
