@@ -3,13 +3,11 @@
 //! [`gate`] is what the feeds call.
 
 mod gate;
-mod watching;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc};
 use futures_util::future::BoxFuture;
@@ -28,8 +26,6 @@ use crate::mongo::{MongoError, Namespace};
 use crate::streams::catalog::collection_of;
 use crate::streams::{Catalog, CollectionDefinitions, DefinitionError};
 
-use watching::Watching;
-
 /// The collection in which RESTHeart keeps the properties of a database and its collections.
 pub const PROPERTIES: &str = "_properties";
 /// What stands before a collection's name in the `_id` of its properties.
@@ -47,8 +43,6 @@ pub struct MetadataSettings {
     pub permissions: Option<Namespace>,
     /// Finds a second for names that are not known.
     pub finds_per_second: u32,
-    /// How long events go on while permissions or users of another database are not watched.
-    pub grace: Duration,
 }
 
 /// All metadata.
@@ -63,7 +57,6 @@ pub struct Metadata {
     permissions: Option<Mirror>,
     properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
     live: Arc<LiveSessions>,
-    watching: Watching,
     permits: AtomicU64,
     /// When the last reading of the permissions before a refusal began.
     asked: tokio::sync::Mutex<Option<Instant>>,
@@ -117,10 +110,7 @@ impl Metadata {
         let mirror =
             |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
         let permissions = settings.permissions.as_ref().map(mirror);
-        let rests_on = users.iter().map(|users| users.namespace().clone());
-        let rests_on = rests_on.chain(settings.permissions.clone());
         Self {
-            watching: Watching::new(rests_on, settings.grace),
             properties: Mutex::default(),
             permits: AtomicU64::new(0),
             asked: tokio::sync::Mutex::default(),

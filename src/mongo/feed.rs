@@ -72,11 +72,6 @@ pub trait Gate: Send + Sync {
     fn watched(&self, scope: &Scope) -> BTreeSet<Namespace>;
     /// Whether a change in this collection concerns the gate.
     fn is_metadata(&self, namespace: &Namespace) -> bool;
-    /// What events of this scope have to wait for before they go on, if anything: what decides who may see them may be
-    /// watched by another feed.
-    fn cleared<'a>(&'a self, scope: &'a Scope) -> Option<BoxFuture<'a, ()>>;
-    /// The feed has read up to the present since it last came to life: what happened while it was away has been told.
-    fn caught_up(&self, scope: &Scope);
     /// The feed came to life (`true`) or lost MongoDB (`false`).
     fn live(&self, scope: &Scope, live: bool);
 }
@@ -191,7 +186,6 @@ impl Feed {
             began,
             last: None,
             heard_at: None,
-            owes: None,
             answer_max: cursor::ANSWER_MAX,
             disturbances: 0,
         };

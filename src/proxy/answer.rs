@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    fields::{CRLF, Copy, Kind, Line, is_text, named, split},
+    fields::{CRLF, HeadCopy, Kind, Line, is_text, named, split},
     hop::tokens,
 };
 
@@ -104,7 +104,7 @@ impl AnswerHead {
     /// Writes an interim head for the client: all but what is about the upstream's connection with us.
     pub(super) fn interim(&self) -> Bytes {
         let named = self.named();
-        let mut head = Copy::of(&self.bytes, 0);
+        let mut head = HeadCopy::of(&self.bytes, 0);
         head.version(b"HTTP/1.1");
         for line in &self.lines {
             if !crosses(line, &self.bytes, &named) {
@@ -212,7 +212,7 @@ impl ClientHead {
         }
         let named = self.head.named();
         let mut has_coding = false;
-        let mut head = Copy::of(bytes, ADDED_BYTES_LIKELY);
+        let mut head = HeadCopy::of(bytes, ADDED_BYTES_LIKELY);
         head.version(version);
         for line in &self.head.lines {
             match line.kind {

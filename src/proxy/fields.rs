@@ -134,7 +134,7 @@ fn is_bad(byte: u8, next: u8) -> u8 {
 }
 
 /// A head that is copied but for some lines: what stays is copied in runs, and not at all where all stays.
-pub(super) struct Copy<'a> {
+pub(super) struct HeadCopy<'a> {
     from: &'a Bytes,
     /// Up to where `from` is dealt with.
     done: usize,
@@ -143,7 +143,7 @@ pub(super) struct Copy<'a> {
     room: usize,
 }
 
-impl<'a> Copy<'a> {
+impl<'a> HeadCopy<'a> {
     /// Begins with the first line of a whole head. `room`: how many bytes will likely be added.
     pub(super) fn of(from: &'a Bytes, room: usize) -> Self {
         Self {

@@ -9,7 +9,6 @@ mod network;
 mod primaries;
 mod process;
 mod unheard;
-mod watch;
 
 use std::time::{Duration, Instant};
 

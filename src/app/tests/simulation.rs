@@ -59,12 +59,6 @@ impl Gate for Plain {
         false
     }
 
-    fn cleared<'a>(&'a self, _scope: &'a Scope) -> Option<BoxFuture<'a, ()>> {
-        None
-    }
-
-    fn caught_up(&self, _scope: &Scope) {}
-
     fn live(&self, _scope: &Scope, _live: bool) {}
 }
 

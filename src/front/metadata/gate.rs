@@ -118,21 +118,7 @@ impl Gate for Metadata {
             || self.is_users(namespace)
     }
 
-    fn cleared<'a>(&'a self, scope: &'a Scope) -> Option<BoxFuture<'a, ()>> {
-        match self.watching.lets_pass(scope) {
-            true => None,
-            false => Some(Box::pin(self.watching.wait(scope))),
-        }
-    }
-
-    fn caught_up(&self, scope: &Scope) {
-        self.watching.set(scope, true);
-    }
-
     fn live(&self, scope: &Scope, live: bool) {
-        if !live {
-            self.watching.set(scope, false);
-        }
         if let Some(users) = self
             .users
             .as_ref()

@@ -40,8 +40,6 @@ pub(super) struct Task {
     pub(super) last: Option<ResumeToken>,
     /// When MongoDB answered last; `None` before the first cursor.
     pub(super) heard_at: Option<Instant>,
-    /// The present when the cursor was opened, as long as that has not been read up to.
-    pub(super) owes: Option<Timestamp>,
     /// How long an answer may take.
     pub(super) answer_max: Duration,
     /// How often servers had been lost when history was last known to be the one that was read.
@@ -168,8 +166,6 @@ impl Task {
             .source
             .open(&self.scope, &self.watched, &start, reading);
         let cursor = opening.await?;
-        // Asked for behind the opening: what happened until now comes through this cursor, and may still have to come.
-        self.owes = Some(self.clock.now().await?);
         if fresh && let Some(position) = cursor.token() {
             self.ring.restart(position.clone());
             self.position.send_replace(Some(position));
@@ -252,7 +248,6 @@ impl Task {
             let left = next.and_then(|next| drain(&mut tail, next, &mut batch));
             widened |= self.take(batch.drain(..)).await;
             self.note(&tail);
-            self.tell_if_caught_up();
             // One event was asked for, to get past what could not be sent together with it: batches again from here.
             let passed = !matches!(left, Some(Left::Failed(_))) && std::mem::take(singly);
             match left {
@@ -260,16 +255,6 @@ impl Task {
                 None if widened || passed => return Left::Reopen,
                 None => (),
             }
-        }
-    }
-
-    /// Tells the gate once that all that had happened when the cursor was opened has been handed on.
-    fn tell_if_caught_up(&mut self) {
-        let Some(present) = self.owes else { return };
-        let has_come = |position: &ResumeToken| position.time() >= present;
-        if self.position.borrow().as_ref().is_some_and(has_come) {
-            self.owes = None;
-            self.gate.caught_up(&self.scope);
         }
     }
 
@@ -316,12 +301,6 @@ impl Task {
 
     async fn hand_on(&self, ready: &mut Vec<Arc<Event>>) {
         if !ready.is_empty() {
-            while let Some(cleared) = self.gate.cleared(&self.scope) {
-                let waited = tokio::time::timeout(self.settings.patience, cleared).await;
-                if waited.is_err() {
-                    self.sink.away(&self.scope).await;
-                }
-            }
             metrics::counter!("sidestream_events_total").increment(ready.len() as u64);
             self.sink.deliver(std::mem::take(ready)).await;
         }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request}
 
 use crate::proxy::{
     ClientInfo, RawHead,
-    fields::{Copy, Kind, Line, named},
+    fields::{HeadCopy, Kind, Line, named},
     hop::{is_name, tokens},
 };
 
@@ -110,11 +110,11 @@ pub(super) fn framing(received: &RawHead) -> HeaderMap {
 }
 
 /// Begins the head with the request's line, which is the client's where that says what we say.
-fn begin<'a>(request: &request::Parts, received: &'a RawHead) -> Copy<'a> {
+fn begin<'a>(request: &request::Parts, received: &'a RawHead) -> HeadCopy<'a> {
     let bytes = received.bytes();
     let target = received.target();
     if target.is_some() && received.line().ends_with(b" HTTP/1.1") {
-        return Copy::of(bytes, ADDED_BYTES_LIKELY);
+        return HeadCopy::of(bytes, ADDED_BYTES_LIKELY);
     }
     let target = target.unwrap_or_else(|| {
         let of_uri = request.uri.path_and_query();
@@ -126,10 +126,10 @@ fn begin<'a>(request: &request::Parts, received: &'a RawHead) -> Copy<'a> {
         target,
         b" HTTP/1.1",
     ];
-    Copy::with_first_line(bytes, &line, received.first_field(), ADDED_BYTES_LIKELY)
+    HeadCopy::with_first_line(bytes, &line, received.first_field(), ADDED_BYTES_LIKELY)
 }
 
-fn add_forwarded(head: &mut Copy<'_>, received: &RawHead, client: &ClientInfo, host: &[u8]) {
+fn add_forwarded(head: &mut HeadCopy<'_>, received: &RawHead, client: &ClientInfo, host: &[u8]) {
     let (address, scheme) = (client.address.as_bytes(), client.scheme.as_bytes());
     add_to_list(
         head,
@@ -158,7 +158,7 @@ fn add_forwarded(head: &mut Copy<'_>, received: &RawHead, client: &ClientInfo, h
 
 /// Adds a list with one member more than the client sent; the member is given in parts.
 fn add_to_list<'a>(
-    head: &mut Copy<'_>,
+    head: &mut HeadCopy<'_>,
     name: &HeaderName,
     received: impl Iterator<Item = &'a [u8]>,
     member: &[&[u8]],
