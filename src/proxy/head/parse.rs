@@ -108,12 +108,15 @@ pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> 
 /// Method, target and version.
 type RequestLine<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
-/// Splits at exactly two blanks: a third would be a blank in the target. A CR alone ends a line for some.
+/// Splits at exactly two blanks: a third would be a blank in the target. A CR alone ends a line for some, and NUL does for others.
 fn split_request_line(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
+    if line.iter().any(u8::is_ascii_control) {
+        return Err(Refusal::Bad);
+    }
     let mut parts = line.split(|&byte| byte == b' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(method), Some(target), Some(version), None)
-            if !method.is_empty() && !target.is_empty() && !method.contains(&b'\r') =>
+            if !method.is_empty() && !target.is_empty() =>
         {
             Ok((method, target, version))
         }

@@ -111,6 +111,17 @@ fn ambiguous_request_lines_are_refused() {
     ] {
         check(line, Err(Refusal::Bad));
     }
+    // Without a Host there is nothing that the authority must be equal to; and it goes no further than here.
+    for target in [
+        "http://a\rX:b/",
+        "http://a\0/",
+        "http://a\u{1}/",
+        "http://\u{7f}/",
+    ] {
+        let head = format!("GET {target} HTTP/1.0\r\n\r\n");
+        let treated = parse::treat(head.as_bytes(), 10);
+        assert_eq!(treated, Err(Refusal::Bad), "{target:?}");
+    }
     check("CONNECT a:1 HTTP/1.1", Err(Refusal::Connect));
     check("PRI * HTTP/2.0", Err(Refusal::Preface));
     check("OPTIONS * HTTP/1.1", Ok("OPTIONS * HTTP/1.1"));
