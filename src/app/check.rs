@@ -2,7 +2,6 @@
 
 mod diagnosis;
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use crate::app::check::diagnosis::{NO_REPLICA_SET, diagnose};
@@ -60,10 +59,7 @@ pub async fn check(config: &Config) -> CheckReport {
     match rooms::tls(config) {
         Ok(None) => (),
         Ok(Some(_)) => report.fine("the certificate for HTTPS can be used with its key"),
-        Err(error) => match error.source() {
-            Some(cause) => report.wrong(format!("server.tls: {error}: {cause}")),
-            None => report.wrong(format!("server.tls: {error}")),
-        },
+        Err(error) => report.wrong(format!("server.tls: {error}")),
     }
     let upstream = address(&config.upstream.url);
     match Forwarder::new(rooms::proxy(&config.upstream)) {

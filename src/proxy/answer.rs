@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    fields::{CRLF, HeadCopy, Kind, Line, is_text, named, split},
+    fields::{CRLF, Head, HeadCopy, Kind, Line, is_text, split},
     hop::tokens,
 };
 
@@ -18,14 +18,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AnswerHead {
     /// As it came, but that every line ends in CRLF.
-    bytes: Bytes,
+    head: Head,
     status: u16,
-    /// The fields, in their order.
-    lines: Vec<Line>,
-    /// There is a field of these names at all; most heads have none.
-    has_connection: bool,
-    has_keep_alive: bool,
-    has_trailer: bool,
 }
 
 /// Finds the end of the head in `bytes`, which begin with its first line; `scanned` of them were looked at before.
@@ -46,14 +40,9 @@ impl AnswerHead {
         let line = head[..feed].strip_suffix(b"\r")?;
         let status = status(line)?;
         let lines = split(head, feed + 1)?;
-        let has = |kind| lines.iter().any(|line| line.kind == kind);
         Some(Self {
-            bytes: Bytes::copy_from_slice(head),
+            head: Head::new(Bytes::copy_from_slice(head), lines),
             status,
-            has_connection: has(Kind::Connection),
-            has_keep_alive: has(Kind::KeepAlive),
-            has_trailer: has(Kind::Trailer),
-            lines,
         })
     }
 
@@ -80,7 +69,7 @@ impl AnswerHead {
 
     /// Returns the bytes as they came.
     pub(super) fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.head.bytes()
     }
 
     /// Writes what hyper needs of it to the start of `room`, which is as long as [`AnswerHead::bytes`]; returns how long
@@ -91,10 +80,11 @@ impl AnswerHead {
             room[len..len + bytes.len()].copy_from_slice(bytes);
             len += bytes.len();
         };
-        put(&self.bytes[..self.first_field()]);
-        for line in &self.lines {
+        let bytes = self.bytes();
+        put(&bytes[..self.head.first_field()]);
+        for line in self.head.lines() {
             if let Kind::Connection | Kind::ContentLength | Kind::TransferEncoding = line.kind {
-                put(line.whole(&self.bytes));
+                put(line.whole(bytes));
             }
         }
         put(CRLF);
@@ -103,11 +93,11 @@ impl AnswerHead {
 
     /// Writes an interim head for the client: all but what is about the upstream's connection with us.
     pub(super) fn interim(&self) -> Bytes {
-        let named = self.named();
-        let mut head = HeadCopy::of(&self.bytes, 0);
+        let named = self.head.named();
+        let mut head = HeadCopy::of(&self.head, 0);
         head.version(b"HTTP/1.1");
-        for line in &self.lines {
-            if !crosses(line, &self.bytes, &named) {
+        for line in self.head.lines() {
+            if !crosses(line, self.bytes(), &named) {
                 head.leave_out(line);
             }
         }
@@ -116,19 +106,13 @@ impl AnswerHead {
 
     /// Returns whether the upstream says that its connection stays open.
     pub(super) fn keeps_alive(&self) -> bool {
-        self.has_connection
-            && self
-                .options()
-                .any(|token| token.eq_ignore_ascii_case(b"keep-alive"))
+        self.head.has_option(b"keep-alive")
     }
 
     /// Returns how long the upstream keeps its connection by its own word: `Keep-Alive: timeout=5, max=100`, less a
     /// second for the way.
     pub(super) fn keep_alive_timeout(&self) -> Option<Duration> {
-        if !self.has_keep_alive {
-            return None;
-        }
-        let mut tokens = self.values(Kind::KeepAlive).flat_map(tokens);
+        let mut tokens = self.head.values(Kind::KeepAlive).flat_map(tokens);
         let seconds = tokens.find_map(|token| token.strip_prefix(b"timeout="))?;
         let seconds = std::str::from_utf8(seconds).ok()?;
         let seconds: u64 = seconds.trim_matches('"').parse().ok()?;
@@ -137,37 +121,7 @@ impl AnswerHead {
 
     /// Returns the values of `Trailer`.
     pub(super) fn trailers(&self) -> impl Iterator<Item = &[u8]> {
-        let lines = if self.has_trailer {
-            &self.lines[..]
-        } else {
-            &[]
-        };
-        let trailers = lines.iter().filter(|line| line.kind == Kind::Trailer);
-        trailers.map(|line| line.value(&self.bytes))
-    }
-
-    fn values(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
-        let lines = self.lines.iter().filter(move |line| line.kind == kind);
-        lines.map(|line| line.value(&self.bytes))
-    }
-
-    /// What `Connection` takes away.
-    fn named(&self) -> Vec<&[u8]> {
-        match self.has_connection {
-            true => named(self.values(Kind::Connection)),
-            false => Vec::new(),
-        }
-    }
-
-    fn options(&self) -> impl Iterator<Item = &[u8]> {
-        self.values(Kind::Connection).flat_map(tokens)
-    }
-
-    /// Where the status line ends.
-    fn first_field(&self) -> usize {
-        self.lines
-            .first()
-            .map_or(self.bytes.len() - CRLF.len(), |line| line.start as usize)
+        self.head.values(Kind::Trailer)
     }
 }
 
@@ -197,7 +151,7 @@ impl ClientHead {
     /// Writes it whole. `hypers`: the head that hyper wrote, which says how the body goes out and whether the connection
     /// stays. Where hyper and the upstream speak of the same thing, hyper's word stands in the upstream's place.
     pub(super) fn write(&self, hypers: &[u8]) -> Bytes {
-        let bytes = &self.head.bytes;
+        let upstreams = &self.head.head;
         let has_no_body = self.is_to_head || self.head.status == NOT_MODIFIED;
         // The version is the client's, as hyper knows it.
         let version = hypers.get(..VERSION_LEN).unwrap_or(b"HTTP/1.1");
@@ -210,11 +164,11 @@ impl ClientHead {
         if self.says_it_stays && version == b"HTTP/1.1" {
             framing.connection.get_or_insert(b"keep-alive");
         }
-        let named = self.head.named();
+        let named = upstreams.named();
         let mut has_coding = false;
-        let mut head = HeadCopy::of(bytes, ADDED_BYTES_LIKELY);
+        let mut head = HeadCopy::of(upstreams, ADDED_BYTES_LIKELY);
         head.version(version);
-        for line in &self.head.lines {
+        for line in upstreams.lines() {
             match line.kind {
                 Kind::Connection => head.say(line, framing.connection.take()),
                 Kind::ContentLength if has_no_body => (),
@@ -224,7 +178,7 @@ impl ClientHead {
                     has_coding = true;
                 }
                 Kind::TransferEncoding => head.leave_out(line),
-                _ if crosses(line, bytes, &named) => (),
+                _ if crosses(line, upstreams.bytes(), &named) => (),
                 _ => head.leave_out(line),
             }
         }
@@ -243,8 +197,7 @@ impl ClientHead {
 }
 
 fn crosses(line: &Line, head: &[u8], named: &[&[u8]]) -> bool {
-    let is_named = |name: &[u8]| named.iter().any(|one| one.eq_ignore_ascii_case(name));
-    !(line.kind.is_hop_by_hop() || !named.is_empty() && is_named(line.name(head)))
+    !(line.kind.is_hop_by_hop() || line.is_among(head, named))
 }
 
 /// What hyper's own head says about how the answer goes out.

@@ -81,6 +81,15 @@ impl Line {
         head[self.colon as usize + 1..self.next as usize].trim_ascii()
     }
 
+    /// Returns whether it is the field of one of these names.
+    pub(super) fn is_among(&self, head: &[u8], names: &[&[u8]]) -> bool {
+        // Looked at first, since there are none as a rule.
+        !names.is_empty() && {
+            let name = self.name(head);
+            names.iter().any(|one| one.eq_ignore_ascii_case(name))
+        }
+    }
+
     /// The line with its end.
     pub(super) fn whole<'a>(&self, head: &'a [u8]) -> &'a [u8] {
         &head[self.start as usize..self.next as usize]
@@ -133,6 +142,62 @@ fn is_bad(byte: u8, next: u8) -> u8 {
     u8::from(is_control | ((byte == b'\r') & (next != b'\n')))
 }
 
+/// A whole head, the empty line included, with its fields found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    bytes: Bytes,
+    lines: Vec<Line>,
+}
+
+impl Head {
+    /// `lines`: the fields of `bytes`.
+    pub(super) fn new(bytes: Bytes, lines: Vec<Line>) -> Self {
+        debug_assert!(bytes.ends_with(b"\r\n\r\n"));
+        Self { bytes, lines }
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns the fields in their order.
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Returns the first line without its end.
+    pub(super) fn first_line(&self) -> &[u8] {
+        &self.bytes[..self.first_field() - CRLF.len()]
+    }
+
+    /// Returns where the fields begin.
+    pub(super) fn first_field(&self) -> usize {
+        let first = self.lines.first();
+        first.map_or(self.bytes.len() - CRLF.len(), |line| line.start as usize)
+    }
+
+    /// Returns the values of all fields of this kind, without the blanks around.
+    pub(super) fn values(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
+        let lines = self.lines.iter().filter(move |line| line.kind == kind);
+        lines.map(|line| line.value(&self.bytes))
+    }
+
+    /// Returns whether `Connection` has this option.
+    pub(super) fn has_option(&self, option: &[u8]) -> bool {
+        self.options()
+            .any(|token| token.eq_ignore_ascii_case(option))
+    }
+
+    /// Returns the names that `Connection` takes away.
+    pub(super) fn named(&self) -> Vec<&[u8]> {
+        self.options().filter(|token| takes_away(token)).collect()
+    }
+
+    fn options(&self) -> impl Iterator<Item = &[u8]> {
+        self.values(Kind::Connection).flat_map(tokens)
+    }
+}
+
 /// A head that is copied but for some lines: what stays is copied in runs, and not at all where all stays.
 pub(super) struct HeadCopy<'a> {
     from: &'a Bytes,
@@ -145,27 +210,22 @@ pub(super) struct HeadCopy<'a> {
 
 impl<'a> HeadCopy<'a> {
     /// Begins with the first line of a whole head. `room`: how many bytes will likely be added.
-    pub(super) fn of(from: &'a Bytes, room: usize) -> Self {
+    pub(super) fn of(from: &'a Head, room: usize) -> Self {
         Self {
-            from,
+            from: &from.bytes,
             done: 0,
             to: Vec::new(),
             room,
         }
     }
 
-    /// Begins with another line than the first, which `from` has up to `first_field`.
-    pub(super) fn with_first_line(
-        from: &'a Bytes,
-        line: &[&[u8]],
-        first_field: usize,
-        room: usize,
-    ) -> Self {
+    /// Begins with another first line.
+    pub(super) fn with_first_line(from: &'a Head, line: &[&[u8]], room: usize) -> Self {
         let mut copy = Self::of(from, room);
         copy.make_room();
         copy.put(line);
         copy.put(&[CRLF]);
-        copy.done = first_field;
+        copy.done = from.first_field();
         copy
     }
 
@@ -233,14 +293,6 @@ impl<'a> HeadCopy<'a> {
             self.to.extend_from_slice(part);
         }
     }
-}
-
-/// Returns what the values of `Connection` take away.
-pub(super) fn named<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-    values
-        .flat_map(tokens)
-        .filter(|token| takes_away(token))
-        .collect()
 }
 
 /// Returns whether there is no control in these bytes but the tabulator.

@@ -69,7 +69,7 @@ impl Forwarder {
             }
         };
         let intent = if body.is_end_stream() {
-            headers::intent(&parts.method, head)
+            headers::intent(&parts.method, head.head())
         } else {
             // The upstream would have to read the body before it switches: an ordinary request then, as RFC 9110 allows.
             Intent::Exchange
@@ -111,7 +111,7 @@ impl Forwarder {
         body: Incoming,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let waits = self.manner.forward_expect && headers::expects_continue(head);
+        let waits = self.manner.forward_expect && headers::expects_continue(head.head());
         let body = RequestBody::new(body, waits);
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
         let side = ClientSide::new(parts, head, body.upload());
@@ -228,7 +228,7 @@ impl Outgoing {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = swap::mark().target.clone();
         let Some(upload) = upload else { return request };
-        *request.headers_mut() = headers::framing(received);
+        *request.headers_mut() = headers::framing(received.head());
         if upload.is_waiting() {
             hyper::ext::on_informational(&mut request, move |answer| {
                 if answer.status() == StatusCode::CONTINUE {
@@ -254,7 +254,7 @@ struct ClientSide {
 impl ClientSide {
     fn new(request: &request::Parts, head: &RawHead, upload: Option<Arc<Upload>>) -> Self {
         Self {
-            stays: headers::stays(request.version, head),
+            stays: headers::stays(request.version, head.head()),
             upload,
             is_head: request.method == Method::HEAD,
             interim: head.takes_interim().cloned(),

@@ -31,7 +31,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::follow::Follow;
-use super::{swap::Swap, timer::Deadline};
+use super::{fields::Head, swap::Swap, timer::Deadline};
 
 pub use self::{
     link::{Link, Refusal},
@@ -165,7 +165,7 @@ impl<S> HeadIo<S> {
         };
         let treated = parse::treat(&self.raw[..end], FIELDS_MAX)?;
         let head = self.raw.split_to(end).freeze();
-        let raw = RawHead::new(head.clone(), treated.lines);
+        let raw = RawHead::new(Head::new(head.clone(), treated.lines));
         self.begin_request(Follow::new(treated.framing), raw);
         self.treated = treated.rewritten.map_or(head, Bytes::from);
         Ok(true)
@@ -235,7 +235,8 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
             if end == Some(new.len()) && new.len() <= self.settings.bytes_max {
                 let treated =
                     parse::treat(new, FIELDS_MAX).map_err(|refusal| self.refuse(refusal))?;
-                let head = RawHead::new(Bytes::copy_from_slice(new), treated.lines);
+                let head = Bytes::copy_from_slice(new);
+                let head = RawHead::new(Head::new(head, treated.lines));
                 if let Some(rewritten) = treated.rewritten {
                     buf.set_filled(before);
                     self.treated = Bytes::from(rewritten);

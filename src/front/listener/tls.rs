@@ -41,26 +41,33 @@ pub struct TlsSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{}", file.display())]
+    #[error("{}: {why}", file.display())]
     File {
         /// Which.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// A file is not PEM, or holds nothing of what it should.
-    #[error("{}: no usable {wanted} in PEM form", file.display())]
+    #[error("{}: no usable {wanted} in PEM form: {why}", file.display())]
     Content {
         /// Which.
         file: PathBuf,
         /// What should be in it.
         wanted: &'static str,
         /// What is wrong.
-        source: pem::Error,
+        why: pem::Error,
     },
     /// Certificate and key cannot be used together, or not at all.
-    #[error("certificate and key cannot be used")]
-    Unusable(#[from] rustls::Error),
+    #[error("certificate and key cannot be used: {0}")]
+    Unusable(rustls::Error),
+}
+
+/// In one piece: what is wrong is told whole wherever it is told.
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Unusable(error)
+    }
 }
 
 /// The server's side of TLS. Clones are the same.
@@ -84,12 +91,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] if they cannot be used.
     pub fn load(settings: TlsSettings) -> Result<Self, TlsError> {
-        let read = |file: &Path| {
-            std::fs::read(file).map_err(|source| TlsError::File {
-                file: file.to_owned(),
-                source,
-            })
-        };
+        let read = |file: &Path| std::fs::read(file).map_err(|why| unread(file, why));
         let files = Files {
             certificate: read(&settings.certificate)?,
             key: read(&settings.key)?,
@@ -137,9 +139,9 @@ impl Tls {
             match certified {
                 Ok(certified) => self.put(certified),
                 Err(error) => tracing::error!(
-                    error = causes(&error),
+                    %error,
                     certificate = %self.settings.certificate.display(),
-                    "the certificate in use stays, the new one cannot be used: {}", causes(&error)
+                    "the certificate in use stays, the new one cannot be used: {error}"
                 ),
             }
         }
@@ -166,10 +168,14 @@ impl Tls {
 
 async fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let read = tokio::fs::read(file).await;
-    read.map_err(|source| TlsError::File {
+    read.map_err(|why| unread(file, why))
+}
+
+fn unread(file: &Path, why: io::Error) -> TlsError {
+    TlsError::File {
         file: file.to_owned(),
-        source,
-    })
+        why,
+    }
 }
 
 /// What was read.
@@ -185,10 +191,10 @@ impl Files {
         settings: &TlsSettings,
         provider: &CryptoProvider,
     ) -> Result<CertifiedKey, TlsError> {
-        let content = |file: &Path, wanted, source| TlsError::Content {
+        let content = |file: &Path, wanted, why| TlsError::Content {
             file: file.to_owned(),
             wanted,
-            source,
+            why,
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let chain = chain.and_then(|chain| match chain.is_empty() {
@@ -216,16 +222,4 @@ impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
     }
-}
-
-/// The error and what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

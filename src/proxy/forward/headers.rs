@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request}
 
 use crate::proxy::{
     ClientInfo, RawHead,
-    fields::{HeadCopy, Kind, Line, named},
+    fields::{Head, HeadCopy, Kind, Line},
     hop::{is_name, tokens},
 };
 
@@ -27,10 +27,10 @@ pub(super) enum Intent {
 ///
 /// A WebSocket begins with GET; with any other method it is an ordinary request, which cannot cost the client its
 /// connection. Other protocols may begin with what they like (Docker's begins with POST).
-pub(super) fn intent(method: &Method, head: &RawHead) -> Intent {
+pub(super) fn intent(method: &Method, head: &Head) -> Intent {
     let may_begin =
         |protocol: &[u8]| *method == Method::GET || !protocol.eq_ignore_ascii_case(b"websocket");
-    if protocols(head).any(may_begin) && has_option(head, b"upgrade") {
+    if protocols(head).any(may_begin) && head.has_option(b"upgrade") {
         Intent::Switch
     } else {
         Intent::Exchange
@@ -55,25 +55,26 @@ pub(super) struct Manner {
 /// before, so nothing can be forged now that could not be then.
 pub(super) fn for_upstream(
     request: &request::Parts,
-    received: &RawHead,
+    raw: &RawHead,
     intent: Intent,
     client: &ClientInfo,
     manner: &Manner,
 ) -> Bytes {
+    let received = raw.head();
     let bytes = received.bytes();
-    let named = named(received.values(Kind::Connection));
-    let mut head = begin(request, received);
+    let named = received.named();
+    let mut head = begin(request, raw);
     for line in received.lines() {
         let crosses = match line.kind {
             Kind::XForwardedFor | Kind::Forwarded => false,
             Kind::Expect => manner.forward_expect || !is_continue(line.value(bytes)),
             kind => !kind.is_hop_by_hop(),
         };
-        if !crosses || is_named(&named, line, bytes) || is_set(received, line) {
+        if !crosses || line.is_among(bytes, &named) || is_set(raw, line) {
             head.leave_out(line);
         }
     }
-    for (name, value) in received.set() {
+    for (name, value) in raw.set() {
         head.add(name.as_str().as_bytes(), &[value.as_bytes()]);
     }
     let default_host = manner.default_host.as_bytes();
@@ -95,7 +96,7 @@ pub(super) fn for_upstream(
 }
 
 /// Returns what hyper must know of the request's headers to send its body: what delimits it.
-pub(super) fn framing(received: &RawHead) -> HeaderMap {
+pub(super) fn framing(received: &Head) -> HeaderMap {
     let mut framing = HeaderMap::new();
     for (kind, name) in [
         (Kind::ContentLength, header::CONTENT_LENGTH),
@@ -110,11 +111,10 @@ pub(super) fn framing(received: &RawHead) -> HeaderMap {
 }
 
 /// Begins the head with the request's line, which is the client's where that says what we say.
-fn begin<'a>(request: &request::Parts, received: &'a RawHead) -> HeadCopy<'a> {
-    let bytes = received.bytes();
-    let target = received.target();
-    if target.is_some() && received.line().ends_with(b" HTTP/1.1") {
-        return HeadCopy::of(bytes, ADDED_BYTES_LIKELY);
+fn begin<'a>(request: &request::Parts, raw: &'a RawHead) -> HeadCopy<'a> {
+    let (received, target) = (raw.head(), raw.target());
+    if target.is_some() && received.first_line().ends_with(b" HTTP/1.1") {
+        return HeadCopy::of(received, ADDED_BYTES_LIKELY);
     }
     let target = target.unwrap_or_else(|| {
         let of_uri = request.uri.path_and_query();
@@ -126,10 +126,10 @@ fn begin<'a>(request: &request::Parts, received: &'a RawHead) -> HeadCopy<'a> {
         target,
         b" HTTP/1.1",
     ];
-    HeadCopy::with_first_line(bytes, &line, received.first_field(), ADDED_BYTES_LIKELY)
+    HeadCopy::with_first_line(received, &line, ADDED_BYTES_LIKELY)
 }
 
-fn add_forwarded(head: &mut HeadCopy<'_>, received: &RawHead, client: &ClientInfo, host: &[u8]) {
+fn add_forwarded(head: &mut HeadCopy<'_>, received: &Head, client: &ClientInfo, host: &[u8]) {
     let (address, scheme) = (client.address.as_bytes(), client.scheme.as_bytes());
     add_to_list(
         head,
@@ -176,12 +176,12 @@ fn add_to_list<'a>(
 /// Returns whether the client's connection stays open by its request's own word, or HTTP/1.1's default.
 ///
 /// In HTTP/1.0 hyper says itself that it stays.
-pub(super) fn stays(version: Version, head: &RawHead) -> bool {
-    version == Version::HTTP_11 && !has_option(head, b"close")
+pub(super) fn stays(version: Version, head: &Head) -> bool {
+    version == Version::HTTP_11 && !head.has_option(b"close")
 }
 
 /// Whether the client waits for leave to send its body.
-pub(super) fn expects_continue(head: &RawHead) -> bool {
+pub(super) fn expects_continue(head: &Head) -> bool {
     head.values(Kind::Expect).any(is_continue)
 }
 
@@ -189,31 +189,21 @@ fn is_continue(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"100-continue")
 }
 
-fn takes_trailers(head: &RawHead) -> bool {
+fn takes_trailers(head: &Head) -> bool {
     let mut codings = head.values(Kind::Te).flat_map(tokens);
     codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
-fn has_option(head: &RawHead, option: &[u8]) -> bool {
-    let mut options = head.values(Kind::Connection).flat_map(tokens);
-    options.any(|token| token.eq_ignore_ascii_case(option))
-}
-
 /// Returns the protocols a request would switch to, without h2c.
-fn protocols(head: &RawHead) -> impl Iterator<Item = &[u8]> {
+fn protocols(head: &Head) -> impl Iterator<Item = &[u8]> {
     let protocols = head.values(Kind::Upgrade).flat_map(tokens);
     protocols.filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
-fn is_named(named: &[&[u8]], line: &Line, head: &[u8]) -> bool {
-    let is = |one: &&[u8]| one.eq_ignore_ascii_case(line.name(head));
-    !named.is_empty() && named.iter().any(is)
-}
-
 /// Whether what was set on our side takes this field's place.
-fn is_set(head: &RawHead, line: &Line) -> bool {
-    let name = line.name(head.bytes());
-    let mut set = head.set().iter();
+fn is_set(raw: &RawHead, line: &Line) -> bool {
+    let name = line.name(raw.head().bytes());
+    let mut set = raw.set().iter();
     set.any(|(set, _)| set.as_str().len() == name.len() && is_name(name, set.as_str()))
 }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, request};
 
 use super::Link;
-use crate::proxy::fields::{Kind, Line, split};
+use crate::proxy::fields::{Head, split};
 
 /// A request head as the client sent it, for whoever sends it on: hyper's maps keep neither the order of repeated
 /// fields nor a target that `http::Uri` refuses.
@@ -14,9 +13,7 @@ use crate::proxy::fields::{Kind, Line, split};
 /// It is an extension of the request that hyper read from it, so it has been found well-formed.
 #[derive(Clone, Debug)]
 pub struct RawHead {
-    /// The whole head, the empty line included.
-    head: Bytes,
-    lines: Vec<Line>,
+    head: Head,
     /// What was set on our side, instead of the client's fields of these names.
     set: Vec<(HeaderName, HeaderValue)>,
     /// The connection it came on.
@@ -24,12 +21,9 @@ pub struct RawHead {
 }
 
 impl RawHead {
-    /// `lines`: the fields of `head`.
-    pub(in crate::proxy) fn new(head: Bytes, lines: Vec<Line>) -> Self {
-        debug_assert!(head.ends_with(b"\r\n\r\n"));
+    pub(in crate::proxy) fn new(head: Head) -> Self {
         Self {
             head,
-            lines,
             set: Vec::new(),
             link: None,
         }
@@ -49,7 +43,7 @@ impl RawHead {
         }
         head.extend_from_slice(b"\r\n");
         let lines = split(&head, first_field).unwrap_or_default();
-        Self::new(head.into(), lines)
+        Self::new(Head::new(head.into(), lines))
     }
 
     pub(super) fn on(self, link: Arc<Link>) -> Self {
@@ -63,41 +57,19 @@ impl RawHead {
     pub(crate) fn takes_interim(&self) -> Option<&Arc<Link>> {
         self.link
             .as_ref()
-            .filter(|_| !self.line().ends_with(b"1.0"))
-    }
-
-    /// Returns the request line without its end.
-    pub(crate) fn line(&self) -> &[u8] {
-        &self.head[..self.first_field() - 2]
+            .filter(|_| !self.head.first_line().ends_with(b"1.0"))
     }
 
     /// Returns the target, unless it is a whole URI: that is for us, not for the upstream (RFC 9112 §3.2.1).
     pub(crate) fn target(&self) -> Option<&[u8]> {
-        let target = self.line().split(|&byte| byte == b' ').nth(1)?;
+        let line = self.head.first_line();
+        let target = line.split(|&byte| byte == b' ').nth(1)?;
         (target.starts_with(b"/") || target == b"*").then_some(target)
     }
 
-    /// Returns the whole head as it came.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    /// Returns it as it came.
+    pub(in crate::proxy) fn head(&self) -> &Head {
         &self.head
-    }
-
-    /// Returns where its fields begin.
-    pub(crate) fn first_field(&self) -> usize {
-        self.lines
-            .first()
-            .map_or(self.head.len() - 2, |line| line.start as usize)
-    }
-
-    /// Returns the fields in their order.
-    pub(in crate::proxy) fn lines(&self) -> &[Line] {
-        &self.lines
-    }
-
-    /// Returns the values of all fields of this kind, without the blanks around.
-    pub(in crate::proxy) fn values(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
-        let lines = self.lines.iter().filter(move |line| line.kind == kind);
-        lines.map(|line| line.value(&self.head))
     }
 
     /// Returns what was set on our side.

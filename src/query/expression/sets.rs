@@ -3,9 +3,8 @@
 //! The manual leaves open in which order a made set stands. The server's are sorted, in every version so far; of equal values
 //! (`1` and `1.0`) `$setUnion` keeps the first, `$setIntersection` that of the smaller set.
 
-use crate::query::expression::arrays::strict_array;
+use crate::query::expression::arrays::{array, strict_array};
 use crate::query::expression::node::{Node, given, is_true};
-use crate::query::expression::numeric::wrong_type;
 use crate::query::expression::{Builder, Computed, Failure, Outcome, Scope, logic};
 
 /// The elements, sorted and without repetitions.
@@ -81,7 +80,7 @@ pub(super) fn difference<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Ou
 pub(super) fn union<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {
     let mut all = Vec::new();
     for argument in arguments {
-        let Some(array) = given_array(argument, scope, 17043, "$setUnion")? else {
+        let Some(array) = array(argument, scope, 17043, "$setUnion")? else {
             return Ok(Some(Computed::null()));
         };
         all.extend(array.elements());
@@ -92,7 +91,7 @@ pub(super) fn union<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome
 pub(super) fn intersection<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {
     let mut common: Option<Set<'d>> = None;
     for argument in arguments {
-        let Some(array) = given_array(argument, scope, 17047, "$setIntersection")? else {
+        let Some(array) = array(argument, scope, 17047, "$setIntersection")? else {
             return Ok(Some(Computed::null()));
         };
         let next = Set::of(&array);
@@ -103,19 +102,6 @@ pub(super) fn intersection<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> 
         });
     }
     common.unwrap_or(Set(Vec::new())).array()
-}
-
-/// Evaluates an array; `None` where it is missing, null or undefined.
-fn given_array<'d>(
-    node: &'d Node,
-    scope: &mut Scope<'d>,
-    code: i32,
-    operator: &str,
-) -> Outcome<'d> {
-    match given(node, scope)? {
-        Some(array) if !array.is_array() => Err(wrong_type(code, operator, Some(&array))),
-        array => Ok(array),
-    }
 }
 
 pub(super) fn equals<'d>(arguments: &'d [Node], scope: &mut Scope<'d>) -> Outcome<'d> {

@@ -3,7 +3,11 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 
 use super::{Intent, Manner, for_upstream, intent, stays};
-use crate::proxy::{ClientInfo, RawHead, fields::split, set_header};
+use crate::proxy::{
+    ClientInfo, RawHead,
+    fields::{Head, split},
+    set_header,
+};
 
 fn map(text: &str) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -30,7 +34,7 @@ fn sent(request: Request<()>) -> String {
     let head = for_upstream(
         &parts,
         &received,
-        intent(&parts.method, &received),
+        intent(&parts.method, received.head()),
         &client,
         &Manner {
             default_host: HeaderValue::from_static("default"),
@@ -79,7 +83,7 @@ fn sent_of(raw: &'static str, change: impl FnOnce(&mut Request<()>)) -> String {
     *request.headers_mut() = map(&fields.collect::<String>());
     let first_field = raw.find("\r\n").expect("a line") + 2;
     let lines = split(raw.as_bytes(), first_field).expect("fields");
-    let head = RawHead::new(raw.into(), lines);
+    let head = RawHead::new(Head::new(raw.into(), lines));
     request.extensions_mut().insert(head);
     change(&mut request);
     sent(request)
@@ -195,7 +199,7 @@ fn head(headers: &str) -> RawHead {
 
 #[track_caller]
 fn check_intent(method: &Method, headers: &str, expected: Intent) {
-    assert_eq!(intent(method, &head(headers)), expected);
+    assert_eq!(intent(method, head(headers).head()), expected);
 }
 
 #[test]
@@ -215,6 +219,6 @@ fn a_connection_stays_by_the_requests_word_or_http_1_1s_default() {
         (Version::HTTP_11, "connection: te, Close", false),
         (Version::HTTP_10, "connection: keep-alive", false),
     ] {
-        assert_eq!(stays(version, &head(headers)), expected, "{headers}");
+        assert_eq!(stays(version, head(headers).head()), expected, "{headers}");
     }
 }
