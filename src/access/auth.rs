@@ -17,6 +17,7 @@ mod origin;
 mod password;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod users;
 
 use std::sync::Arc;

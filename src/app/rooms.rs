@@ -136,6 +136,7 @@ pub(super) async fn streams(
         MetadataSettings {
             permissions: permissions.clone(),
             finds_per_second: u32::try_from(limits.finds_per_second).unwrap_or(u32::MAX),
+            grace: streams.acl.grace,
         },
         catalog(limits, streams),
         access(config, streams, users.clone())?,

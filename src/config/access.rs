@@ -176,6 +176,8 @@ pub struct Acl {
     pub mongo: Option<MongoAcl>,
     /// Permissions of the configuration: those of `acl.file`, then each `[[acl.permission]]`.
     pub permissions: Vec<Document>,
+    /// How long events go on though permissions or users of another database are not watched.
+    pub grace: Duration,
 }
 
 /// `[acl.mongo]`, RESTHeart's `mongoAclAuthorizer`.
@@ -401,6 +403,7 @@ pub(super) fn read_acl(section: Section<'_>) -> Acl {
         root_role,
     };
     mongo.finish();
+    let grace = section.duration("grace", Duration::ZERO, Duration::ZERO..=DAY);
     let file = section.section("file");
     let stored = file.value("permissions");
     let stored = stored.and_then(|text| text.parsed(|text| yaml::entries(text, "permissions")));
@@ -412,6 +415,7 @@ pub(super) fn read_acl(section: Section<'_>) -> Acl {
     Acl {
         mongo: is_enabled.then_some(acl),
         permissions,
+        grace,
     }
 }
 

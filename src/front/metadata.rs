@@ -3,11 +3,13 @@
 //! [`gate`] is what the feeds call.
 
 mod gate;
+mod watching;
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc};
 use futures_util::future::BoxFuture;
@@ -26,6 +28,8 @@ use crate::mongo::{MongoError, Namespace};
 use crate::streams::catalog::collection_of;
 use crate::streams::{Catalog, CollectionDefinitions, DefinitionError};
 
+use watching::Watching;
+
 /// The collection in which RESTHeart keeps the properties of a database and its collections.
 pub const PROPERTIES: &str = "_properties";
 /// What stands before a collection's name in the `_id` of its properties.
@@ -43,6 +47,8 @@ pub struct MetadataSettings {
     pub permissions: Option<Namespace>,
     /// Finds a second for names that are not known.
     pub finds_per_second: u32,
+    /// How long events go on though it is not known any more whether permissions or users of another database have changed.
+    pub grace: Duration,
 }
 
 /// All metadata.
@@ -57,7 +63,10 @@ pub struct Metadata {
     permissions: Option<Mirror>,
     properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
     live: Arc<LiveSessions>,
+    watching: Watching,
     permits: AtomicU64,
+    /// The number of permits by which all live sessions have been judged.
+    judged: AtomicU64,
     /// When the last reading of the permissions before a refusal began.
     asked: tokio::sync::Mutex<Option<Instant>>,
     asks: Mutex<Finds>,
@@ -110,9 +119,13 @@ impl Metadata {
         let mirror =
             |namespace: &Namespace| Mirror::new(namespace.clone(), client.clone(), clock.clone());
         let permissions = settings.permissions.as_ref().map(mirror);
+        let rests_on = users.iter().map(|users| users.namespace().clone());
+        let rests_on = rests_on.chain(settings.permissions.clone());
         Self {
+            watching: Watching::new(rests_on, settings.grace),
             properties: Mutex::default(),
             permits: AtomicU64::new(0),
+            judged: AtomicU64::new(0),
             asked: tokio::sync::Mutex::default(),
             asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
             told: Mutex::default(),
@@ -324,11 +337,22 @@ impl Metadata {
         self.recheck_all();
     }
 
+    /// Judges every live session by the present permissions, if that was not done yet: they are also read before somebody
+    /// is refused, and then the sessions wait for the feed.
+    fn recheck_unless_judged(&self) {
+        if self.judged.load(Ordering::Acquire) != self.permissions_version() {
+            self.recheck_all();
+        }
+    }
+
     /// Judges every live session by the present permissions.
     fn recheck_all(&self) {
+        // Taken before: permissions that are replaced meanwhile are judged by once more.
+        let version = self.permissions_version();
         let rechecking = self.access.rechecking();
         self.live
             .end_where(|session| rechecking.recheck(&session.grant));
+        self.judged.fetch_max(version, Ordering::AcqRel);
     }
 
     fn judge_definition(&self, session: &LiveSession) -> Option<Ending> {

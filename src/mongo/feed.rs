@@ -72,6 +72,18 @@ pub trait Gate: Send + Sync {
     fn watched(&self, scope: &Scope) -> BTreeSet<Namespace>;
     /// Whether a change in this collection concerns the gate.
     fn is_metadata(&self, namespace: &Namespace) -> bool;
+    /// Whether others wait for what this feed tells ([`Gate::heard`]).
+    fn is_awaited(&self, _scope: &Scope) -> bool {
+        false
+    }
+    /// The feed has told all that had happened until now, as far as MongoDB has it for a majority. Told again with each
+    /// answer of MongoDB, at least once in a second, unless the feed is behind or has lost MongoDB.
+    fn heard(&self, _scope: &Scope) {}
+    /// What has to be done before events of this scope go on, if anything: what decides who may see them may be brought by
+    /// another feed. Must not wait for one. After an error it is asked for anew.
+    fn clear<'a>(&'a self, _scope: &'a Scope) -> Option<BoxFuture<'a, Result<(), MongoError>>> {
+        None
+    }
     /// The feed came to life (`true`) or lost MongoDB (`false`).
     fn live(&self, scope: &Scope, live: bool);
 }
@@ -186,6 +198,7 @@ impl Feed {
             began,
             last: None,
             heard_at: None,
+            owes: None,
             answer_max: cursor::ANSWER_MAX,
             disturbances: 0,
         };

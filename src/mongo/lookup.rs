@@ -1,11 +1,13 @@
 //! Documents of a large collection, read on demand and remembered until the feed says that they changed.
 
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc};
+use futures_util::TryStreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use lru::LruCache;
 use mongodb::Client;
@@ -19,6 +21,9 @@ use crate::mongo::{MongoError, Namespace};
 const ABSENCE_REMEMBERED: Duration = Duration::from_secs(1);
 /// How often one find is repeated because a change overtook it, before its answer is given unremembered.
 const OVERTAKEN_MAX: u32 = 3;
+
+/// Names that are asked for at once.
+const NAMES_PER_FIND: usize = 1000;
 
 const ID: &str = "_id";
 /// Later than every reading.
@@ -219,6 +224,29 @@ impl Lookup {
         reading.await
     }
 
+    /// Reads the documents of these names, past what is remembered. Those that are not there are not in the answer.
+    ///
+    /// # Errors
+    /// As [`MongoError`].
+    pub async fn read_all(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<HashMap<String, Document>, MongoError> {
+        let State { property, .. } = &*self.state;
+        let mut found = HashMap::new();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for some in names.chunks(NAMES_PER_FIND) {
+            let filter = doc! { property: { "$in": some } };
+            let mut documents = self.state.collection().find(filter).await?;
+            while let Some(document) = documents.try_next().await? {
+                if let Ok(name) = document.get_str(property) {
+                    found.insert(name.to_owned(), document);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Forgets everything: a write may have changed any document.
     pub fn forget_all(&self) {
         self.state.lock().slots.clear();
@@ -333,15 +361,18 @@ impl State {
 
     async fn read_once(&self, id: &str) -> Result<Known, MongoError> {
         let as_of = self.clock.now().await?;
-        let collection = self
-            .client
-            .database(&self.namespace.database)
-            .collection::<Document>(&self.namespace.collection);
-        let document = collection.find_one(doc! { &self.property: id }).await?;
+        let filter = doc! { &self.property: id };
+        let document = self.collection().find_one(filter).await?;
         Ok(Known {
             document: document.map(Arc::new),
             as_of,
         })
+    }
+
+    fn collection(&self) -> mongodb::Collection<Document> {
+        self.client
+            .database(&self.namespace.database)
+            .collection(&self.namespace.collection)
     }
 
     fn is_good(&self, known: &Known, read_at: Instant) -> bool {

@@ -9,6 +9,7 @@ mod network;
 mod primaries;
 mod process;
 mod unheard;
+mod watch;
 
 use std::time::{Duration, Instant};
 

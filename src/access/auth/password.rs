@@ -1,9 +1,10 @@
 //! Comparing passwords: slowly on purpose, off the reactor, bounded, and once.
 //!
-//! bcrypt runs on tokio's blocking threads, a few at a time; the others wait in a bounded queue, and not for long. The same
-//! login at the same time, a thousand clients of one user after a restart, is one computation and one place in the queue: the
-//! others wait for its result. A password found right is remembered as a digest under a key of this process, bound to the name and the stored hash: a changed hash
-//! is another digest. A wrong one is never remembered, so it costs what it costs, and an unknown user costs the same.
+//! bcrypt runs on tokio's blocking threads, a few at a time; the others wait in a bounded and fair queue
+//! ([`super::turns`]), and not for long. The same login at the same time, a thousand clients of one user after a restart,
+//! is one computation and one place in the queue: the others wait for its result. A password found right is remembered as a
+//! digest under a key of this process, bound to the name and the stored hash: a changed hash is another digest. A wrong one
+//! is never remembered, so it costs what it costs, and an unknown user costs the same.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,12 +15,13 @@ use std::time::Duration;
 
 use lru::LruCache;
 use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::digest::{Digest, Digester};
+use super::turns::{TooMany, Turn, Turns};
 use super::users::{PasswordKind, Unavailable};
 
 /// How much work logins may be.
@@ -64,8 +66,7 @@ pub(super) struct Passwords {
     remembered_for: Duration,
     /// What is being computed, with where its result will be told.
     flights: Mutex<HashMap<Digest, watch::Receiver<Option<bool>>>>,
-    permits: Arc<Semaphore>,
-    queue: Queue,
+    turns: Arc<Turns>,
     wait: Duration,
     /// The cost of the last real hash: what an unknown user costs.
     cost: AtomicU32,
@@ -80,8 +81,7 @@ impl Passwords {
             remembered: Mutex::new(LruCache::new(remembered_max)),
             remembered_for: settings.remembered_for,
             flights: Mutex::default(),
-            permits: Arc::new(Semaphore::new(settings.concurrent.max(1))),
-            queue: Queue::new(settings.waiting_max),
+            turns: Turns::new(settings.concurrent, settings.waiting_max),
             wait: settings.wait,
             cost: AtomicU32::new(COST_USUAL),
         }
@@ -116,11 +116,7 @@ impl Passwords {
         login: &Login<'_>,
         stored: Option<&str>,
     ) -> Result<bool, Unavailable> {
-        let Login {
-            name,
-            password,
-            peer,
-        } = *login;
+        let Login { name, password, .. } = *login;
         let hash = stored.and_then(|stored| usable_hash(name, stored));
         let digest = self.digest(&[name, hash.unwrap_or_default(), password]);
         let until = Instant::now() + self.wait;
@@ -130,7 +126,7 @@ impl Passwords {
             }
             let mut result = match self.board(digest) {
                 Boarding::First(flight) => {
-                    let right = self.compute(hash, password, peer).await?;
+                    let right = self.compute(hash, login).await?;
                     if right {
                         self.remember(digest);
                     }
@@ -149,13 +145,9 @@ impl Passwords {
     }
 
     /// Computes the hash, or for want of one does the same work.
-    async fn compute(
-        &self,
-        hash: Option<&str>,
-        password: &Zeroizing<String>,
-        peer: IpAddr,
-    ) -> Result<bool, Unavailable> {
-        let permit = self.permit(peer).await?;
+    async fn compute(&self, hash: Option<&str>, login: &Login<'_>) -> Result<bool, Unavailable> {
+        let turn = self.turns.take(login.peer, login.name, self.wait).await;
+        let turn = turn.map_err(|TooMany| too_many())?;
         let cost = hash
             .and_then(cost_of)
             .unwrap_or_else(|| self.cost.load(Ordering::Relaxed));
@@ -163,8 +155,8 @@ impl Passwords {
         let work = Work {
             hash: hash.map(str::to_owned),
             cost,
-            password: password.clone(),
-            _permit: permit,
+            password: login.password.clone(),
+            _turn: turn,
         };
         tokio::task::spawn_blocking(move || work.run())
             .await
@@ -186,25 +178,12 @@ impl Passwords {
         })
     }
 
-    /// Takes the only place to work in, as a test needs it.
+    /// Takes the only turn, as a test needs it.
     #[cfg(test)]
-    pub(super) async fn occupy(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .expect("invariant: never closed")
-    }
-
-    /// A place to work in. It goes with the work: a client that leaves does not make room for more than there is.
-    async fn permit(&self, peer: IpAddr) -> Result<OwnedSemaphorePermit, Unavailable> {
-        let place = self.queue.enter(peer)?;
-        let permits = Arc::clone(&self.permits);
-        let permit = tokio::time::timeout(self.wait, permits.acquire_owned()).await;
-        drop(place);
-        match permit {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(too_many()),
-        }
+    pub(super) async fn occupy(&self) -> Turn {
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let turn = self.turns.take(here, "", self.wait).await;
+        turn.expect("nobody is before a test")
     }
 
     fn digest(&self, parts: &[&str]) -> Digest {
@@ -267,61 +246,12 @@ fn too_many() -> Unavailable {
     Unavailable("too many logins at once".to_owned())
 }
 
-/// Who waits for a place to work in: so many in all, and half of them from one address at most, so that one guesser of
-/// passwords does not keep all others out.
-pub(super) struct Queue {
-    waiting: Mutex<HashMap<IpAddr, usize>>,
-    waiting_max: usize,
-}
-
-/// A place in the queue.
-pub(super) struct Place<'a> {
-    queue: &'a Queue,
-    peer: IpAddr,
-}
-
-impl Queue {
-    pub(super) fn new(waiting_max: usize) -> Self {
-        Self {
-            waiting: Mutex::default(),
-            waiting_max,
-        }
-    }
-
-    pub(super) fn enter(&self, peer: IpAddr) -> Result<Place<'_>, Unavailable> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_peer = waiting.get(&peer).copied().unwrap_or_default();
-        let in_all: usize = waiting.values().sum();
-        if in_all >= self.waiting_max || of_peer >= self.waiting_max.div_ceil(2) {
-            return Err(Unavailable("too many logins wait".to_owned()));
-        }
-        waiting.insert(peer, of_peer + 1);
-        Ok(Place { queue: self, peer })
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self
-            .queue
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_peer) = waiting.get_mut(&self.peer) {
-            *of_peer -= 1;
-            if *of_peer == 0 {
-                waiting.remove(&self.peer);
-            }
-        }
-    }
-}
-
 /// One hash to compute.
 struct Work {
     hash: Option<String>,
     cost: u32,
     password: Zeroizing<String>,
-    _permit: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Work {

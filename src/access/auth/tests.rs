@@ -14,14 +14,13 @@ use zeroize::Zeroizing;
 use super::basic::{BasicCredentials, Scheme};
 use super::jwt::{JwtAlgorithm, JwtSettings, JwtVerifier, TokenRefused};
 use super::jwt::{JwtKey, KeySet};
-use super::password::{Login, PasswordSettings, Passwords, Queue};
+use super::password::{Login, PasswordSettings, Passwords};
 use super::users::PasswordKind;
 use crate::access::principal::Mechanism;
 
 /// "pw", cost 4.
 const PW: &str = "$2a$04$bAjRLVo/JBv8/05x478xSuXdHmC7sWR3dGlshGTPnMc5Bp6M0IKTO";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const THERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 fn one_at_a_time() -> Passwords {
     Passwords::new(&PasswordSettings {
@@ -119,18 +118,6 @@ async fn unknown_user_and_unusable_hash_cost_what_a_wrong_password_costs() {
         );
     }
     drop(busy);
-}
-
-#[test]
-fn queue_is_bounded_and_no_address_fills_it() {
-    let queue = Queue::new(4);
-    let places = [queue.enter(HERE).unwrap(), queue.enter(HERE).unwrap()];
-    assert!(queue.enter(HERE).is_err());
-    let others = [queue.enter(THERE).unwrap(), queue.enter(THERE).unwrap()];
-    assert!(queue.enter(IpAddr::V4(Ipv4Addr::BROADCAST)).is_err());
-    drop(places);
-    assert!(queue.enter(HERE).is_ok());
-    drop(others);
 }
 
 #[tokio::test]

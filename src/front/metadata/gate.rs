@@ -12,7 +12,6 @@ use bson::{Bson, Document, Timestamp};
 use futures_util::future::BoxFuture;
 
 use super::{Metadata, PROPERTIES, RESERVED_DATABASES};
-use crate::delivery::Ending;
 use crate::mongo::feed::{Change, Gate, Scope};
 use crate::mongo::mirror::Mirror;
 use crate::mongo::{MongoError, Namespace};
@@ -35,32 +34,8 @@ impl Gate for Metadata {
 
     fn reload<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Result<(), MongoError>> {
         Box::pin(async move {
-            if let Some(mirror) = self
-                .permissions
-                .as_ref()
-                .filter(|mirror| scope.spans(&mirror.namespace().database))
-            {
-                mirror.load().await?;
-                self.permit();
-                // Those of other databases too: what was revoked meanwhile is not told again.
-                self.recheck_all();
-            }
-            if let Some(users) = self
-                .users
-                .as_ref()
-                .filter(|users| scope.spans(&users.namespace().database))
-            {
-                // What happened to them meanwhile is not known. Sessions elsewhere that rest on one come back and are asked
-                // again; those of this scope are told of the gap.
-                users.forget_all();
-                self.live.end_where(|session| {
-                    let elsewhere = !scope.spans(&session.namespace.database);
-                    let name = session.grant.principal.as_ref().filter(|_| elsewhere);
-                    let name = name.map(|principal| principal.name.clone())?;
-                    let gone = self.access.recheck_user(&session.grant, &name, None);
-                    gone.map(|_| Ending::PermissionChanged)
-                });
-            }
+            // Sessions of other databases too: what was revoked meanwhile is not told again.
+            self.judge_by_stored(scope).await?;
             let databases: Vec<Arc<str>> = match scope {
                 Scope::Database(database) => vec![database.clone()],
                 Scope::Deployment => {
@@ -116,6 +91,21 @@ impl Gate for Metadata {
         &*namespace.collection == PROPERTIES
             || self.is_permissions(namespace)
             || self.is_users(namespace)
+    }
+
+    fn is_awaited(&self, scope: &Scope) -> bool {
+        self.watching.is_awaited(scope)
+    }
+
+    fn heard(&self, scope: &Scope) {
+        self.watching.heard(scope);
+    }
+
+    fn clear<'a>(&'a self, scope: &'a Scope) -> Option<BoxFuture<'a, Result<(), MongoError>>> {
+        match self.is_present(scope) {
+            true => None,
+            false => Some(Box::pin(self.make_present(scope))),
+        }
     }
 
     fn live(&self, scope: &Scope, live: bool) {

@@ -40,6 +40,8 @@ pub(super) struct Task {
     pub(super) last: Option<ResumeToken>,
     /// When MongoDB answered last; `None` before the first cursor.
     pub(super) heard_at: Option<Instant>,
+    /// The present when the cursor was opened, as long as not all until then has been told and somebody waits for it.
+    pub(super) owes: Option<Timestamp>,
     /// How long an answer may take.
     pub(super) answer_max: Duration,
     /// How often servers had been lost when history was last known to be the one that was read.
@@ -166,6 +168,10 @@ impl Task {
             .source
             .open(&self.scope, &self.watched, &start, reading);
         let cursor = opening.await?;
+        if self.gate.is_awaited(&self.scope) {
+            // Asked for behind the opening: what happened until now may still have to come.
+            self.owes = Some(self.clock.now().await?);
+        }
         if fresh && let Some(position) = cursor.token() {
             self.ring.restart(position.clone());
             self.position.send_replace(Some(position));
@@ -246,8 +252,13 @@ impl Task {
                 other => Some(other),
             };
             let left = next.and_then(|next| drain(&mut tail, next, &mut batch));
+            // A full batch may not be all, and behind a failure there may be more.
+            let is_all = batch.len() < BATCH_EVENTS_MAX && !matches!(left, Some(Left::Failed(_)));
             widened |= self.take(batch.drain(..)).await;
             self.note(&tail);
+            if is_all {
+                self.tell_if_present();
+            }
             // One event was asked for, to get past what could not be sent together with it: batches again from here.
             let passed = !matches!(left, Some(Left::Failed(_))) && std::mem::take(singly);
             match left {
@@ -256,6 +267,18 @@ impl Task {
                 None => (),
             }
         }
+    }
+
+    /// Tells the gate that all that happened has been told, once that holds for what happened while there was no cursor.
+    fn tell_if_present(&mut self) {
+        if let Some(present) = self.owes {
+            let has_come = |position: &ResumeToken| position.time() >= present;
+            if !self.position.borrow().as_ref().is_some_and(has_come) {
+                return;
+            }
+            self.owes = None;
+        }
+        self.gate.heard(&self.scope);
     }
 
     /// Notes how far the stream has come beyond the last event: an idle one moves too.
@@ -300,10 +323,29 @@ impl Task {
     }
 
     async fn hand_on(&self, ready: &mut Vec<Arc<Event>>) {
-        if !ready.is_empty() {
+        if !ready.is_empty() && self.is_cleared().await {
             metrics::counter!("sidestream_events_total").increment(ready.len() as u64);
             self.sink.deliver(std::mem::take(ready)).await;
         }
+    }
+
+    /// Waits until events may go on. Who has waited for too long is told. `false` if nobody holds the feed any more.
+    async fn is_cleared(&self) -> bool {
+        let began = Instant::now();
+        let mut pause = BACKOFF_MIN;
+        while let Some(clearing) = self.gate.clear(&self.scope) {
+            let Err(error) = clearing.await else { continue };
+            tracing::warn!(feed = %self.scope, %error, "events wait, since it is not known who may still see them");
+            if began.elapsed() >= self.settings.patience {
+                self.sink.away(&self.scope).await;
+            }
+            tokio::time::sleep(pause.mul_f64(self.source.jitter())).await;
+            pause = (pause * 2).min(self.settings.backoff_max);
+            if self.asked.is_closed() {
+                return false;
+            }
+        }
+        true
     }
 
     /// What of metadata an event changes. `None` if nothing.

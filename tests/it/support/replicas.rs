@@ -166,6 +166,14 @@ impl Replicas {
         done.expect("fail points are allowed");
     }
 
+    /// Takes the fail point back.
+    pub(crate) async fn unfail(&self) {
+        let admin = self.direct(self.primary().await).await.database("admin");
+        let order = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+        let done = admin.run_command(order).await;
+        done.expect("fail points are allowed");
+    }
+
     /// Keeps a copy of a killed member's files, as a backup does.
     pub(crate) fn save(&self, index: usize) {
         copy(&self.path(index), &self.directory.join("saved"));

@@ -10,7 +10,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 
-use crate::mongo::feed::{CODE_TOO_LARGE, Opened, Read, Reader, Reading, Scope, Source, Start};
+use crate::mongo::feed::{
+    CODE_TOO_LARGE, Lost, Opened, Read, Reader, Reading, Scope, Source, Start,
+};
 use crate::mongo::{MongoError, Namespace, ResumeToken};
 
 /// How long a reader waits for an event that is not there.
@@ -45,10 +47,12 @@ pub(super) struct State {
     pub(super) trouble: u32,
     /// Nothing is answered.
     pub(super) is_silent: bool,
-    /// How often events were lost, or could not be sent.
-    pub(super) losses: u32,
-    /// How many of these there were when the feed told of one last.
-    pub(super) told: u32,
+    /// How often history was lost, and has not been told.
+    losses: u32,
+    /// How often the feed told that something is missing.
+    pub(super) gaps: u32,
+    /// It told so without need.
+    pub(super) told_needlessly: bool,
 }
 
 impl World {
@@ -63,7 +67,8 @@ impl World {
                 trouble: 0,
                 is_silent: false,
                 losses: 0,
-                told: 0,
+                gaps: 0,
+                told_needlessly: false,
             }),
             happened: Notify::new(),
         })
@@ -155,9 +160,22 @@ impl State {
             is_too_large,
             raw: RawDocumentBuf::try_from(&document).expect("BSON"),
         };
-        self.losses += u32::from(is_too_large);
         let history = self.histories.last_mut();
         history.expect("there is one").push(happened);
+    }
+
+    /// The feed tells that something is missing.
+    pub(super) fn tell(&mut self, lost: &Lost) {
+        self.gaps += 1;
+        let is_needed = match lost {
+            Lost::Everything(_) => std::mem::take(&mut self.losses) > 0,
+            Lost::Collection(_) => self
+                .histories
+                .iter()
+                .flatten()
+                .any(|event| event.is_too_large),
+        };
+        self.told_needlessly |= !is_needed;
     }
 
     fn history(&self) -> &[Happened] {
