@@ -91,6 +91,8 @@ fn report(title: &str, stages: Bson, query: &[(String, String)]) {
         collection: "c",
         notify_when_unbound_refuses: false,
         enforce_read_filter: true,
+        pre_images: false,
+        never_shown: None,
         limits,
     };
     let mut took = Vec::new();

@@ -1,7 +1,7 @@
 //! What the engine costs at scale: the rows of the table that `docs/measuring.md` explains, each beside its goal.
 //!
 //! `cargo build --release --bin sidestream && cargo run --release --example bench-scale -- [pairs] [ROW ...]`, with the rows
-//! `cursors`, `writes`, `values`, `saturated`, `slow` and `storm`; all of them if none is named.
+//! `cursors`, `writes`, `values`, `owners`, `saturated`, `slow` and `storm`; all of them if none is named.
 //!
 //! It starts everything itself: MongoDB (as the tests find it), the real binary, and the floor where there is one (a stub
 //! in a process of its own). What is compared takes turns within one run, ten times, and the ratio told is the
@@ -11,6 +11,7 @@
 mod support;
 
 mod bench;
+mod owners;
 mod saturated;
 mod slow;
 mod storm;
@@ -56,6 +57,7 @@ async fn measure(pairs: usize, wanted: &[String]) -> Outcome<()> {
             "cursors" => values::cursors(&bench).await?,
             "writes" => values::writes(&bench).await?,
             "values" => values::latency(&bench).await?,
+            "owners" => owners::read_filters(&bench).await?,
             "saturated" => {
                 saturated::fan_out(&bench, 100).await?;
                 saturated::fan_out(&bench, 1000).await?;
@@ -74,7 +76,15 @@ async fn measure(pairs: usize, wanted: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-const ROWS: [&str; 6] = ["cursors", "writes", "values", "saturated", "slow", "storm"];
+const ROWS: [&str; 7] = [
+    "cursors",
+    "writes",
+    "values",
+    "owners",
+    "saturated",
+    "slow",
+    "storm",
+];
 
 /// Pairs of everything that is a ratio near one.
 const PAIRS: usize = 10;

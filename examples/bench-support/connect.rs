@@ -84,9 +84,19 @@ impl Target {
             host: address.ip().to_string(),
             port: address.port(),
             path: path.to_owned(),
-            authorization: Some(format!("Basic {}", STANDARD.encode("admin:secret"))),
+            authorization: None,
             tls: None,
             transport: Transport::WebSocket,
+        }
+        .as_user("admin", "secret")
+    }
+
+    /// The same, as somebody else.
+    pub(crate) fn as_user(self, name: &str, password: &str) -> Self {
+        let credentials = STANDARD.encode(format!("{name}:{password}"));
+        Self {
+            authorization: Some(format!("Basic {credentials}")),
+            ..self
         }
     }
 

@@ -180,6 +180,7 @@ pub(super) async fn streams(
             ring_bytes: limits.ring,
             backoff_max: FEED_BACKOFF_MAX,
             patience: streams.settings.feed_patience,
+            pre_images: streams.settings.pre_images,
         },
         feeds_max: limits.feeds,
         idle: streams.settings.feed_idle,
@@ -236,6 +237,7 @@ fn admission(
         .map(|users| users.password_property.clone());
     AdmissionSettings {
         enforce_read_filter: streams.settings.enforce_read_filter,
+        pre_images: streams.settings.pre_images,
         notify_when_unbound_refuses: streams.settings.notify_when_unbound
             == NotifyWhenUnbound::Refuse,
         outbox_bytes: config.limits.outbox,

@@ -27,6 +27,8 @@ pub struct Streams {
 pub struct StreamSettings {
     /// Whether a permission's read filter and hidden fields hold for streams too.
     pub enforce_read_filter: bool,
+    /// Whether MongoDB is asked for the state before a change, where a collection keeps it.
+    pub pre_images: bool,
     /// What `notify_when` does where the client gives no value.
     pub notify_when_unbound: NotifyWhenUnbound,
     /// How long the answer to a write of metadata may be held back until the new state has been read.
@@ -67,6 +69,7 @@ pub(super) fn read(section: Section<'_>) -> (bool, StreamSettings) {
     ];
     let settings = StreamSettings {
         enforce_read_filter: section.flag("enforce_read_filter", true),
+        pre_images: section.flag("pre_images", false),
         notify_when_unbound: section.choice(
             "notify_when_unbound",
             NotifyWhenUnbound::Deliver,

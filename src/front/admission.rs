@@ -43,6 +43,8 @@ const ATTEMPTS_MAX: usize = 3;
 pub struct AdmissionSettings {
     /// Whether read filters are applied to what streams deliver.
     pub enforce_read_filter: bool,
+    /// Whether the events bear the state before a change, where a collection keeps it.
+    pub pre_images: bool,
     /// Whether `notify_when` with a missing parameter refuses instead of passing everything.
     pub notify_when_unbound_refuses: bool,
     /// Unsent bytes per session.
@@ -340,6 +342,8 @@ impl Admission {
         grant: &Grant,
         namespace: &Namespace,
     ) -> Result<BoundPipeline, Refusal> {
+        let password = self.settings.users.as_ref();
+        let password = password.filter(|(users, _)| users == namespace);
         let request = BindRequest {
             query,
             principal: grant.principal.as_deref(),
@@ -349,16 +353,11 @@ impl Admission {
             collection: &namespace.collection,
             notify_when_unbound_refuses: self.settings.notify_when_unbound_refuses,
             enforce_read_filter: self.settings.enforce_read_filter,
+            pre_images: self.settings.pre_images,
+            never_shown: password.map(|(_, password)| password.as_str()),
             limits: self.settings.pipeline,
         };
-        let mut bound =
-            pipeline::bind(definition, &request).map_err(|error| bind_refusal(&error))?;
-        if let Some((users, password)) = &self.settings.users
-            && users == namespace
-        {
-            bound.veil.hidden_paths.push(password.clone());
-        }
-        Ok(bound)
+        pipeline::bind(definition, &request).map_err(|error| bind_refusal(&error))
     }
 }
 

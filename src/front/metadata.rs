@@ -65,6 +65,8 @@ pub struct Metadata {
     live: Arc<LiveSessions>,
     watching: Watching,
     permits: AtomicU64,
+    /// Of which revision of the mirror the snapshot of permissions is.
+    permitted: AtomicU64,
     /// The number of permits by which all live sessions have been judged.
     judged: AtomicU64,
     /// When the last reading of the permissions before a refusal began.
@@ -125,6 +127,7 @@ impl Metadata {
             watching: Watching::new(rests_on, settings.grace),
             properties: Mutex::default(),
             permits: AtomicU64::new(0),
+            permitted: AtomicU64::new(0),
             judged: AtomicU64::new(0),
             asked: tokio::sync::Mutex::default(),
             asks: Mutex::new(Finds::new(ASKS_PER_SECOND)),
@@ -166,7 +169,7 @@ impl Metadata {
             return Ok(());
         }
         feed.watch(&Namespace::new(database, PROPERTIES)).await?;
-        let as_of = properties.mirror.load().await?.as_of;
+        let as_of = properties.mirror.load().await?;
         self.catalog_all(database, &properties, as_of);
         properties.unknown.set_watched(true);
         properties.is_loaded.store(true, Ordering::Release);
@@ -243,7 +246,7 @@ impl Metadata {
         let Some(properties) = self.known_properties(database) else {
             return Ok(());
         };
-        let as_of = properties.mirror.load().await?.as_of;
+        let as_of = properties.mirror.load().await?;
         self.catalog_all(database, &properties, as_of);
         Ok(())
     }
@@ -293,9 +296,8 @@ impl Metadata {
             return Err(MongoError::TooManyFinds);
         }
         let begun_at = Instant::now();
-        if mirror.load().await?.is_changed {
-            self.permit();
-        }
+        mirror.load().await?;
+        self.permit_if_changed(mirror);
         *last = Some(begun_at);
         Ok(())
     }
@@ -369,6 +371,14 @@ impl Metadata {
         }
     }
 
+    /// Makes the snapshot of permissions, if it is not the mirror's any more: the feed may have brought a change to that just
+    /// now, and not to this yet.
+    fn permit_if_changed(&self, mirror: &Mirror) {
+        if self.permitted.load(Ordering::Acquire) != mirror.revision() {
+            self.permit();
+        }
+    }
+
     /// Makes the snapshot of permissions from the mirror.
     fn permit(&self) {
         let Some(mirror) = &self.permissions else {
@@ -379,9 +389,12 @@ impl Metadata {
             .told
             .lock()
             .expect("invariant: nothing panics under this lock");
+        // Read before the documents are: what changes between makes one snapshot too many, none too few.
+        let revision = mirror.revision();
         let documents = mirror.documents().into_iter();
         let documents = documents.map(|(document, _)| document);
         let problems = self.access.replace_permissions(documents);
+        self.permitted.store(revision, Ordering::Release);
         self.permits.fetch_add(1, Ordering::Release);
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");

@@ -131,12 +131,15 @@ pub struct FeedSettings {
     pub backoff_max: Duration,
     /// How long sessions are kept waiting while MongoDB is away; then the sink is told.
     pub patience: Duration,
+    /// Whether MongoDB is asked for the state before a change, where a collection keeps it.
+    pub pre_images: bool,
 }
 
 /// A handle to a feed. The feed ends when its last handle is dropped.
 #[derive(Debug)]
 pub struct Feed {
     scope: Scope,
+    pre_images: bool,
     commands: mpsc::Sender<Command>,
     ring: Arc<Ring>,
     state: watch::Receiver<State>,
@@ -205,6 +208,7 @@ impl Feed {
         tasks.spawn("mongo.feed", task.run());
         Self {
             scope,
+            pre_images: settings.pre_images,
             commands,
             ring,
             state: state_seen,
@@ -216,6 +220,11 @@ impl Feed {
     /// What is watched.
     pub fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// Whether its events bear the state before a change, where a collection keeps it.
+    pub fn pre_images(&self) -> bool {
+        self.pre_images
     }
 
     /// Makes sure that `namespace` is watched: every event of it that is written after this returns will come.

@@ -42,15 +42,8 @@ struct Inner {
     read_whole: Option<Timestamp>,
     /// How many documents the last reading of the whole found.
     present: usize,
-}
-
-/// What reading a whole collection anew brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// The operation time from which it holds.
-    pub as_of: Timestamp,
-    /// Whether any document is another than was known.
-    pub is_changed: bool,
+    /// How often anything in it has become another.
+    revision: u64,
 }
 
 impl Mirror {
@@ -70,11 +63,11 @@ impl Mirror {
         &self.namespace
     }
 
-    /// Reads the whole collection anew.
+    /// Reads the whole collection anew. Returns the operation time from which that holds.
     ///
     /// # Errors
     /// As [`MongoError`]; the mirror stays as it was.
-    pub async fn load(&self) -> Result<Loaded, MongoError> {
+    pub async fn load(&self) -> Result<Timestamp, MongoError> {
         let _one_at_a_time = self.reading.lock().await;
         let as_of = self.clock.now().await?;
         let all: Vec<Document> = self.collection().find(doc! {}).await?.try_collect().await?;
@@ -124,8 +117,9 @@ impl Mirror {
         let count = present(&fresh);
         is_changed |= count != std::mem::replace(&mut inner.present, count);
         inner.documents = fresh;
+        inner.revision += u64::from(is_changed);
         inner.read_whole = inner.read_whole.max(Some(as_of));
-        Ok(Loaded { as_of, is_changed })
+        Ok(as_of)
     }
 
     /// Reads one document anew and returns it as it is known now.
@@ -144,6 +138,7 @@ impl Mirror {
             as_of,
         };
         let mut inner = self.lock();
+        inner.revision += 1;
         let slot = inner
             .documents
             .entry(key(id))
@@ -162,7 +157,7 @@ impl Mirror {
             document: document.map(Arc::new),
             as_of: time,
         };
-        match inner.documents.entry(key(id)) {
+        let is_newer = match inner.documents.entry(key(id)) {
             Entry::Occupied(mut slot) => {
                 let newer = time > slot.get().1.as_of;
                 if newer {
@@ -176,13 +171,17 @@ impl Mirror {
                 slot.insert((id.clone(), known));
                 true
             }
-        }
+        };
+        inner.revision += u64::from(is_newer);
+        is_newer
     }
 
     /// Applies the removal of the whole collection; returns the ids that are gone now.
     pub fn clear(&self, time: Timestamp) -> Vec<Bson> {
         let mut gone = Vec::new();
-        for (id, known) in self.lock().documents.values_mut() {
+        let mut inner = self.lock();
+        inner.revision += 1;
+        for (id, known) in inner.documents.values_mut() {
             if time > known.as_of && known.document.is_some() {
                 *known = Known {
                     document: None,
@@ -192,6 +191,11 @@ impl Mirror {
             }
         }
         gone
+    }
+
+    /// How often anything in it has become another: equal numbers, equal documents.
+    pub fn revision(&self) -> u64 {
+        self.lock().revision
     }
 
     /// All documents that are there.

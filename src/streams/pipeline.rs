@@ -26,6 +26,7 @@ use crate::{
     wire::Veil,
 };
 
+use self::read_filter::PRE_IMAGE;
 use super::{
     definition::Definition,
     java,
@@ -53,6 +54,10 @@ pub struct BindRequest<'a> {
     pub notify_when_unbound_refuses: bool,
     /// Whether the permission's read filter and hidden fields are applied; RESTHeart does neither.
     pub enforce_read_filter: bool,
+    /// Whether events bear the state before a change, where the collection keeps it: a delete can be judged by it.
+    pub pre_images: bool,
+    /// A path of the document that nobody is shown: where the collection's users have their passwords.
+    pub never_shown: Option<&'a str>,
     /// How much the variables, and the pipeline with them, may be.
     pub limits: PipelineLimits,
 }
@@ -169,30 +174,36 @@ pub fn bind(
     screen::check(&stages)?;
     check_allowed(&stages)?;
     let notify = notify(definition, request, &variables)?;
-    let mut veil = Veil::default();
     let rights = request
         .permission
-        .filter(|_| request.enforce_read_filter && !request.is_root);
-    if let Some(rights) = rights.map(|permission| &permission.mongo) {
-        if let Some(projection) = &rights.project_response {
-            veil = projection::veil(projection).map_err(BindError::Projection)?;
-        }
-        let sees_hidden = !veil.is_clear() && (!stages.is_empty() || notify.is_some());
-        let may_read_changes = hiding::may_read_changes(&stages, notify.as_ref());
-        let mut in_front = Vec::new();
-        if let Some(filter) = &rights.read_filter {
-            in_front.push(front(definition, filter, request)?);
-            // The document that is judged may be a later state than the event's own: its changes are not shown.
-            veil.update_description = false;
-        }
-        if sees_hidden {
-            in_front.extend(hiding::stages(&veil));
-        }
-        if may_read_changes && (sees_hidden || !veil.update_description) {
-            in_front.push(doc! { "$unset": "updateDescription" });
-        }
-        stages.splice(0..0, in_front);
+        .filter(|_| request.enforce_read_filter && !request.is_root)
+        .map(|permission| &permission.mongo);
+    let mut veil = match rights.and_then(|rights| rights.project_response.as_ref()) {
+        Some(projection) => projection::veil(projection).map_err(BindError::Projection)?,
+        None => Veil::default(),
+    };
+    veil.hidden_paths
+        .extend(request.never_shown.map(str::to_owned));
+    let mut in_front = Vec::new();
+    if let Some(filter) = rights.and_then(|rights| rights.read_filter.as_ref()) {
+        in_front.push(front(definition, filter, request)?);
+        // The document that is judged may be a later state than the event's own: its changes are not shown.
+        veil.update_description = false;
     }
+    let may_read = |field| hiding::may_read(field, &stages, notify.as_ref());
+    let sees_hidden = !veil.is_clear() && (!stages.is_empty() || notify.is_some());
+    if sees_hidden {
+        in_front.extend(hiding::stages(&veil));
+    }
+    // Its keys are dotted paths, which no stage could take away by name.
+    if (sees_hidden || !veil.update_description) && may_read(CHANGES) {
+        in_front.push(doc! { "$unset": CHANGES });
+    }
+    // The state before is there to judge by: it may be one that this caller must not see.
+    if request.pre_images && may_read(PRE_IMAGE) {
+        in_front.push(doc! { "$unset": PRE_IMAGE });
+    }
+    stages.splice(0..0, in_front);
     Ok(BoundPipeline {
         stages,
         notify,
@@ -336,7 +347,8 @@ fn front(
     if read_filter::is_written_for_events(&filter) && applies_read_filter(definition) {
         return Ok(doc! { "$match": read_filter::judged() });
     }
-    let rerooted = read_filter::reroot(&filter).map_err(BindError::ReadFilter)?;
+    let rerooted =
+        read_filter::reroot(&filter, request.pre_images).map_err(BindError::ReadFilter)?;
     Ok(doc! { "$match": rerooted })
 }
 
@@ -379,6 +391,9 @@ fn notify(
         None => doc! { "_id": { "$exists": false } },
     }))
 }
+
+/// Where an event tells what an update changed.
+const CHANGES: &str = "updateDescription";
 
 /// The stages of which a change stream may consist.
 const ALLOWED: [&str; 9] = [

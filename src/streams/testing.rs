@@ -154,6 +154,8 @@ impl Case {
             collection: &self.collection,
             notify_when_unbound_refuses: false,
             enforce_read_filter,
+            pre_images: false,
+            never_shown: None,
             limits: PipelineLimits::default(),
         };
         bind(&definition, &request).map_err(|error| {

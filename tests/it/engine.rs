@@ -103,6 +103,7 @@ impl House {
             ring_bytes,
             backoff_max: Duration::from_secs(1),
             patience: WAIT,
+            pre_images: false,
         };
         let feed = Arc::new(Feed::start(
             client.clone(),

@@ -132,6 +132,60 @@ async fn what_a_permission_hides_from_a_get_a_stream_does_not_show() {
     );
 }
 
+/// A delete is judged by the document as it was, where the collection keeps that; in process and by a cursor of its own.
+#[tokio::test]
+async fn with_pre_images_a_delete_of_what_was_visible_is_told() {
+    const NAME: &str = "images";
+    let stack = Stack::start("[streams]\npre_images = true\n").await;
+    let mongo = doc! { "readFilter": { "public": true } };
+    reader(&stack, NAME, mongo).await;
+    let own = doc! { "$match": { "$expr": { "$ne": ["$$NOW", null] } } };
+    // What was is there to judge by, and for nothing else.
+    let old = doc! { "$addFields": { "documentKey.was": "$fullDocumentBeforeChange" } };
+    let streams = doc! { "streams": [
+        { "uri": "all", "stages": [] }, { "uri": "own", "stages": [own] }, { "uri": "old", "stages": [old] },
+    ] };
+    let database = stack.database().await;
+    stack::define(&database, NAME, streams).await;
+    let documents = database.collection::<Document>(NAME);
+    let mut clients = Vec::new();
+    for stream in ["all", "own", "old"] {
+        clients.push(open(&stack, NAME, stream).await);
+    }
+    for is_kept in [false, true] {
+        let keep = doc! { "collMod": NAME, "changeStreamPreAndPostImages": { "enabled": is_kept } };
+        database.run_command(keep).await.expect("it can keep them");
+        for (id, public) in [("public", true), ("secret", false), ("left", true)] {
+            let document = doc! { "_id": id, "public": public, "text": "was" };
+            documents.insert_one(document).await.expect("inserted");
+        }
+        let hide = doc! { "$set": { "public": false } };
+        let hidden = documents.update_one(doc! { "_id": "left" }, hide).await;
+        hidden.expect("changed");
+        for id in ["public", "secret", "left"] {
+            let gone = documents.delete_one(doc! { "_id": id }).await;
+            assert_eq!(gone.expect("deleted").deleted_count, 1);
+        }
+        let end = doc! { "_id": if is_kept { "end" } else { "between" }, "public": true };
+        documents.insert_one(end).await.expect("inserted");
+    }
+    for client in &mut clients {
+        let frames = until_end(client).await;
+        let deletes: Vec<&String> = frames
+            .iter()
+            .filter(|frame| frame.contains("\"delete\""))
+            .collect();
+        assert_eq!(
+            deletes,
+            [r#"{"documentKey": {"_id": "public"}, "operationType": "delete"}"#]
+        );
+        for hidden in ["secret", "false"] {
+            let shown = frames.iter().find(|frame| frame.contains(hidden));
+            assert_eq!(shown, None, "{hidden}");
+        }
+    }
+}
+
 /// The highest number that may be on its way when the permission goes, and what comes behind it.
 struct Writer {
     documents: Collection<Document>,
@@ -161,7 +215,8 @@ impl Writer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_is_written_after_a_revocation_is_delivered() {
     const NAME: &str = "revoked";
-    const ROUNDS: usize = 25;
+    let rounds = std::env::var("SIDESTREAM_REVOCATION_ROUNDS").ok();
+    let rounds = rounds.map_or(25, |rounds| rounds.parse().expect("a number"));
     const SESSIONS: usize = 20;
     let seed = rand::random();
     println!("seed {seed}");
@@ -183,7 +238,7 @@ async fn nothing_that_is_written_after_a_revocation_is_delivered() {
         .map(|_| tokio::spawn(Arc::clone(&writer).run()))
         .collect();
     let acl = database.collection::<Document>("acl");
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut sessions = Vec::new();
         for number in 0..SESSIONS {
             let stream = if number % 4 == 0 { "own" } else { "all" };

@@ -2,7 +2,7 @@
 //! paused clock.
 //!
 //! Events come, reads and openings fail, nothing is answered for a while, history is lost, events cannot be sent, servers are lost and
-//! come back, also from a backup. What each session gave its client is then held against the history: exactly the matching events
+//! come back, also from a backup, and their clocks jump. What each session gave its client is then held against the history: exactly the matching events
 //! behind its floor or its id, each once and in order, up to the present; or up to where it ended, with a code that there was a reason
 //! for. Catch-up cursors are no part of this: who does not come back through the ring begins anew.
 
@@ -110,6 +110,7 @@ impl House {
             ring_bytes,
             backoff_max: Duration::from_secs(1),
             patience: Duration::from_secs(5),
+            pre_images: false,
         };
         let feed = Feed::over(
             Arc::new(Scripted(Arc::clone(&world))),

@@ -171,6 +171,7 @@ impl Ride {
         let ids: Vec<&ResumeToken> = self.unknown.iter().map(|unknown| &unknown.at).collect();
         let reading = Reading {
             await_max: AWAIT_MAX,
+            pre_images: self.feed.pre_images(),
             ..Reading::default()
         };
         let opened = open_showing(&self.client, &scope, &watched, start, &ids, reading).await?;

@@ -46,6 +46,8 @@ pub(super) struct Joining {
 pub(super) struct Source {
     client: Client,
     wanted: Arc<Wanted>,
+    /// As the feed has them: the pipeline may judge by them.
+    pre_images: bool,
 }
 
 /// One dedicated cursor with its members.
@@ -83,10 +85,11 @@ enum Left {
 }
 
 impl Source {
-    pub(super) fn new(client: Client, wanted: &Arc<Wanted>) -> Self {
+    pub(super) fn new(client: Client, wanted: &Arc<Wanted>, pre_images: bool) -> Self {
         Self {
             client,
             wanted: Arc::clone(wanted),
+            pre_images,
         }
     }
 
@@ -114,6 +117,10 @@ impl Source {
         let exclusion =
             (!ids.is_empty()).then(|| doc! { "$match": { "_id._data": { "$nin": ids } } });
         let stages = exclusion.into_iter().chain(stages.iter().cloned());
+        let reading = Reading {
+            pre_images: self.pre_images,
+            ..reading
+        };
         open_collection(&self.client, namespace, start, stages.collect(), reading).await
     }
 }

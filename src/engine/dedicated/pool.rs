@@ -232,7 +232,7 @@ impl Pool {
         key: &Key,
     ) -> Result<mpsc::Sender<Work>, Refused> {
         let place = self.place(key, &plan.stream)?;
-        let source = Source::new(self.client.clone(), &plan.wanted);
+        let source = Source::new(self.client.clone(), &plan.wanted, feed.pre_images());
         let stream = source.check(&start).await.map_err(|error| match error {
             MongoError::HistoryLost(_) => Refused::HistoryLost,
             MongoError::Refused { message, .. } => Refused::Pipeline(message),

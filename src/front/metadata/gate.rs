@@ -48,7 +48,7 @@ impl Gate for Metadata {
             };
             for database in databases {
                 let properties = self.properties(&database);
-                let as_of = properties.mirror.load().await?.as_of;
+                let as_of = properties.mirror.load().await?;
                 self.catalog_all(&database, &properties, as_of);
                 properties.is_loaded.store(true, Ordering::Release);
             }

@@ -123,9 +123,8 @@ impl Metadata {
         let permissions = self.permissions.as_ref();
         if let Some(mirror) = permissions.filter(|mirror| scope.spans(&mirror.namespace().database))
         {
-            if mirror.load().await?.is_changed {
-                self.permit();
-            }
+            mirror.load().await?;
+            self.permit_if_changed(mirror);
             self.recheck_unless_judged();
         }
         let users = self.users.as_ref();

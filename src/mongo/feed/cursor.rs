@@ -9,7 +9,9 @@ use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::action::Watch;
 use mongodb::change_stream::ChangeStream;
-use mongodb::options::{FullDocumentType, ReadPreference, SelectionCriteria};
+use mongodb::options::{
+    FullDocumentBeforeChangeType, FullDocumentType, ReadPreference, SelectionCriteria,
+};
 use mongodb::{Client, Collection, Database};
 use tokio::time::Instant;
 
@@ -117,6 +119,8 @@ pub struct Reading {
     pub await_max: Duration,
     /// How long an answer may take in all.
     pub answer_max: Duration,
+    /// Whether events bear the state before a change, where a collection keeps it.
+    pub pre_images: bool,
 }
 
 impl Default for Reading {
@@ -125,6 +129,7 @@ impl Default for Reading {
             batch_size: BATCH_EVENTS,
             await_max: AWAIT_MAX,
             answer_max: ANSWER_MAX,
+            pre_images: false,
         }
     }
 }
@@ -233,6 +238,10 @@ async fn open_target(
         .full_document(FullDocumentType::UpdateLookup)
         .max_await_time(reading.await_max);
     let watch = watch.batch_size(reading.batch_size);
+    let watch = match reading.pre_images {
+        true => watch.full_document_before_change(FullDocumentBeforeChangeType::WhenAvailable),
+        false => watch,
+    };
     let watch = match start {
         Start::At(time) => watch.start_at_operation_time(*time),
         Start::After(token) => watch.start_after(token.to_driver()),

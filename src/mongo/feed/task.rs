@@ -159,6 +159,7 @@ impl Task {
         self.watch(self.gate.watched(&self.scope));
         let mut reading = Reading {
             answer_max: self.answer_max,
+            pre_images: self.settings.pre_images,
             ..Reading::default()
         };
         if singly {

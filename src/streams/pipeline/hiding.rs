@@ -35,16 +35,14 @@ pub(super) fn stages(veil: &Veil) -> Vec<Document> {
     stages
 }
 
-/// Whether what was changed may be read otherwise than as `updateDescription` in the frame, where the veil lies over it.
-/// Its keys are dotted paths, which no stage could take away by name.
-pub(super) fn may_read_changes(stages: &[Document], notify: Option<&Document>) -> bool {
-    let reads = |text: &str| {
-        text.contains("updateDescription") || text.contains("$$ROOT") || text.contains("$$CURRENT")
-    };
+/// Whether this field of the event may be read otherwise than by its name in the frame, where the veil lies over it.
+pub(super) fn may_read(field: &str, stages: &[Document], notify: Option<&Document>) -> bool {
+    let reads =
+        |text: &str| text.contains(field) || text.contains("$$ROOT") || text.contains("$$CURRENT");
     let mut left: Vec<&Document> = stages.iter().chain(notify).collect();
     while let Some(document) = left.pop() {
         for (key, value) in document {
-            // Its conditions are asked at every level, those inside the changes included.
+            // Its conditions are asked at every level, those inside the field included.
             if key == "$redact" || reads(key) {
                 return true;
             }

@@ -29,6 +29,8 @@ fn request<'a>(query: &'a [(String, String)], caller: Caller<'a>) -> BindRequest
         collection: "c",
         notify_when_unbound_refuses: false,
         enforce_read_filter: true,
+        pre_images: false,
+        never_shown: None,
         limits: PipelineLimits::default(),
     }
 }

@@ -42,6 +42,10 @@ pub(super) struct State {
     now: u32,
     /// The time that its clock shows, which a backup does not bring back.
     clock: u32,
+    /// For how many events more its clock shows an earlier time than its last one.
+    behind: u32,
+    /// Which event of the same second is the last one.
+    within: u32,
     disturbances: u64,
     /// How many of a thousand reads and openings fail.
     pub(super) trouble: u32,
@@ -63,6 +67,8 @@ impl World {
                 histories: vec![Vec::new()],
                 now: 1,
                 clock: 1,
+                behind: 0,
+                within: 0,
                 disturbances: 0,
                 trouble: 0,
                 is_silent: false,
@@ -146,8 +152,20 @@ impl World {
 
 impl State {
     fn happen(&mut self, is_too_large: bool) {
-        self.clock += self.random.random_range(1..3);
-        self.now = self.clock;
+        match self.random.random_range(0..50) {
+            // Its clock is put forward; or back, and then its time stands until the clock has caught up.
+            0 => self.clock += 100_000,
+            1 => self.behind = self.random.random_range(1..20),
+            _ => (),
+        }
+        self.behind = self.behind.saturating_sub(1);
+        if self.behind == 0 {
+            self.clock += self.random.random_range(1..3);
+        }
+        match self.clock > self.now {
+            true => (self.now, self.within) = (self.clock, 0),
+            false => self.within += 1,
+        }
         let third = self.random.random_range(0..3);
         let token = self.end();
         let document = doc! {
@@ -184,7 +202,8 @@ impl State {
 
     /// The place behind everything that has happened. Another history's place at the same time is another one.
     fn end(&self) -> ResumeToken {
-        let token = format!("82{:08X}{:08X}", self.now, self.histories.len());
+        let history = u32::try_from(self.histories.len()).expect("a few");
+        let token = format!("82{:08X}{:08X}", self.now, history << 16 | self.within);
         ResumeToken::parse(&token).expect("a token")
     }
 

@@ -65,3 +65,71 @@ fn hidden_fields_are_gone_before_any_stage_can_copy_or_ask_for_them() {
     }
     assert!(!shown.contains_key("fullDocument"));
 }
+
+/// What this is bound to where events bear the state before, for a caller with these rights.
+fn bound_with_pre_images(permission: &Permission, stages: &[Document]) -> Vec<Document> {
+    let definitions = bson!([{ "uri": "s", "stages": stages.to_vec() }]);
+    let definitions = CollectionDefinitions::parse(Some(&definitions), &PipelineLimits::default());
+    let request = BindRequest {
+        pre_images: true,
+        ..request(&[], permitted(permission))
+    };
+    let bound = bind(&definitions.find("s").expect("a stream"), &request);
+    bound.expect("a pipeline").stages
+}
+
+#[test]
+fn a_delete_is_judged_by_the_document_as_it_was() {
+    let permission = filtered(&doc! { "owner": "ann", "$expr": { "$gt": ["$a", "$b"] } });
+    let judged = doc! { "$match": { "$or": [
+        {
+            "operationType": { "$ne": "delete" },
+            "fullDocument": { "$type": "object" },
+            "fullDocument.owner": "ann",
+            "$expr": { "$gt": ["$fullDocument.a", "$fullDocument.b"] },
+        },
+        {
+            "operationType": "delete",
+            "fullDocumentBeforeChange": { "$type": "object" },
+            "fullDocumentBeforeChange.owner": "ann",
+            "$expr": { "$gt": ["$fullDocumentBeforeChange.a", "$fullDocumentBeforeChange.b"] },
+        },
+    ] } };
+    let own = doc! { "$match": { "fullDocument.x": 1 } };
+    let stages = bound_with_pre_images(&permission, std::slice::from_ref(&own));
+    assert_eq!(stages, [judged, own]);
+}
+
+#[test]
+fn no_stage_reads_the_document_as_it_was() {
+    let gone = doc! { "$unset": "fullDocumentBeforeChange" };
+    for reading in [
+        doc! { "$match": { "fullDocumentBeforeChange.secret": 1 } },
+        doc! { "$addFields": { "fullDocument.old": "$fullDocumentBeforeChange" } },
+        doc! { "$replaceWith": { "fullDocument": "$$ROOT" } },
+    ] {
+        let stages = bound_with_pre_images(&projected(doc! {}), std::slice::from_ref(&reading));
+        assert_eq!(stages, [gone.clone(), reading]);
+    }
+}
+
+#[test]
+fn what_is_never_shown_is_gone_before_any_stage_too() {
+    let copy = doc! { "$addFields": { "fullDocument.copy": "$fullDocument.password" } };
+    let definitions =
+        bson!([{ "uri": "s", "stages": [copy.clone()] }, { "uri": "all", "stages": [] }]);
+    let definitions = CollectionDefinitions::parse(Some(&definitions), &PipelineLimits::default());
+    let request = BindRequest {
+        never_shown: Some("password"),
+        is_root: true,
+        ..request(&[], Caller::default())
+    };
+    let bind =
+        |name| bind(&definitions.find(name).expect("a stream"), &request).expect("a pipeline");
+    let secret = ["fullDocument.password", "documentKey.password"];
+    assert_eq!(bind("s").stages, [doc! { "$unset": secret.to_vec() }, copy]);
+    assert_eq!(bind("all").stages, []);
+    for name in ["s", "all"] {
+        assert_eq!(bind(name).veil.hidden_paths, ["password"]);
+    }
+}
