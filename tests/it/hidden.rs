@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
-use mongodb::Collection;
+use mongodb::{Collection, Database};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -23,10 +24,14 @@ async fn reader(stack: &Stack, name: &str, mongo: Document) {
 }
 
 async fn permit(stack: &Stack, name: &str, mongo: Document) {
+    permit_in(&stack.database().await, name, mongo).await;
+}
+
+async fn permit_in(database: &Database, name: &str, mongo: Document) {
     let permission = doc! {
         "_id": name, "predicate": format!("path-prefix('/{name}')"), "roles": [name], "priority": 0, "mongo": mongo,
     };
-    let acl = stack.database().await.collection::<Document>("acl");
+    let acl = database.collection::<Document>("acl");
     let stored = acl.replace_one(doc! { "_id": name }, permission);
     stored.upsert(true).await.expect("stored");
 }
@@ -214,35 +219,51 @@ impl Writer {
 /// or by a cursor of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_is_written_after_a_revocation_is_delivered() {
-    const NAME: &str = "revoked";
     let rounds = std::env::var("SIDESTREAM_REVOCATION_ROUNDS").ok();
     let rounds = rounds.map_or(25, |rounds| rounds.parse().expect("a number"));
+    revoke_again_and_again("revoked", None, rounds).await;
+}
+
+/// The same with permissions in another database, whose feed has an order of its own: sessions end, and soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_in_another_database_ends_sessions_while_many_write() {
+    revoke_again_and_again("remote", Some("remote_rules"), 5).await;
+}
+
+async fn revoke_again_and_again(name: &'static str, elsewhere: Option<&str>, rounds: usize) {
     const SESSIONS: usize = 20;
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let stack = Stack::start("").await;
+    let settings = elsewhere.map(|database| format!("[acl.mongo]\ndatabase = \"{database}\"\n"));
+    let stack = Stack::start(&settings.unwrap_or_default()).await;
     let database = stack.database().await;
+    let rules = match elsewhere {
+        Some(name) => database.client().database(name),
+        None => database.clone(),
+    };
     let dedicated = doc! { "$match": { "$expr": { "$ne": ["$$NOW", null] } } };
     let streams = doc! { "streams": [
         { "uri": "all", "stages": [] }, { "uri": "own", "stages": [dedicated] },
     ] };
-    stack::define(&database, NAME, streams).await;
-    reader(&stack, NAME, doc! {}).await;
+    stack::define(&database, name, streams).await;
+    reader(&stack, name, doc! {}).await;
+    permit_in(&rules, name, doc! {}).await;
     let writer = Arc::new(Writer {
-        documents: database.collection(NAME),
+        documents: database.collection(name),
         next: AtomicI32::new(0),
         stopped: AtomicBool::new(false),
     });
     let writing: Vec<_> = (0..3)
         .map(|_| tokio::spawn(Arc::clone(&writer).run()))
         .collect();
-    let acl = database.collection::<Document>("acl");
+    let acl = rules.collection::<Document>("acl");
+    let mut longest = Duration::ZERO;
     for round in 0..rounds {
         let mut sessions = Vec::new();
         for number in 0..SESSIONS {
             let stream = if number % 4 == 0 { "own" } else { "all" };
-            sessions.push(open(&stack, NAME, stream).await);
+            sessions.push(open(&stack, name, stream).await);
         }
         // Until some events have come, and then some.
         let some = random.random_range(0..20);
@@ -251,22 +272,27 @@ async fn nothing_that_is_written_after_a_revocation_is_delivered() {
                 session.next().await;
             }
         }
-        acl.delete_one(doc! { "_id": NAME }).await.expect("deleted");
+        acl.delete_one(doc! { "_id": name }).await.expect("deleted");
         // Whatever got a lower number may have been written before.
         let first_after = writer.next.load(Ordering::Acquire);
+        let revoked_at = Instant::now();
         for session in sessions {
             assert_eq!(session.close_code().await, 4403, "round {round}");
+            longest = longest.max(revoked_at.elapsed());
             let highest = session.look(|received| {
                 let ids = received.frames.iter().filter_map(|frame| number_of(frame));
                 ids.max()
             });
             assert!(
-                highest.is_none_or(|highest| highest < first_after),
+                elsewhere.is_some() || highest.is_none_or(|highest| highest < first_after),
                 "round {round}: {highest:?} was written after {first_after}"
             );
         }
-        permit(&stack, NAME, doc! {}).await;
+        permit_in(&rules, name, doc! {}).await;
     }
+    println!(
+        "{rounds} rounds of {SESSIONS} sessions; the last one ended {longest:?} after its revocation at most"
+    );
     writer.stopped.store(true, Ordering::Release);
     for task in writing {
         task.await.expect("it wrote all");
