@@ -1,5 +1,6 @@
 //! Tests at the door of `access`.
 
+mod decisions;
 mod golden;
 mod live;
 pub(super) mod support;

@@ -196,6 +196,58 @@ async fn keys_are_fetched_and_what_a_withdrawn_one_had_signed_ends() {
 }
 
 #[tokio::test]
+async fn whatever_the_keys_server_answers_the_keys_fetched_before_count() {
+    let asked = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&asked);
+    let provider = Server::start(move |_| {
+        let mut asked = counted.lock().expect("no test panics here");
+        *asked += 1;
+        let key = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"first","x":"{PUBLIC_X}"}}"#);
+        match *asked {
+            1 => Response::new(Full::from(format!(r#"{{"keys":[{key}]}}"#))),
+            2 => Response::new(Full::from("<html>".to_owned())),
+            3 => Response::new(Full::from(" ".repeat(2 << 20))),
+            _ => {
+                let mut failed = Response::new(Full::from(format!(r#"{{"keys":[{key}]}}"#)));
+                *failed.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                failed
+            }
+        }
+    })
+    .await;
+    let settings = format!(
+        "[auth.jwt]\njwks = \"{}/keys\"\nalgorithm = \"EdDSA\"\njwks_refresh = \"5s\"",
+        provider.url()
+    );
+    let upstream = Echo::start().await;
+    let sidestream = start("a_keys", &upstream.url(), &settings, false).await;
+    let with = stream("a_keys").header("Authorization", &format!("Bearer {}", token("first")));
+    let first = open(&sidestream, with.clone()).await;
+    assert_eq!(first.status(), Some(101));
+    let mut seen = 0;
+    for reason in ["no set of keys", "length limit", "500"] {
+        let told = sidestream
+            .log
+            .wait("why the keys cannot be fetched", seen, |line| {
+                let is_it = line.contains("the set of keys cannot be fetched");
+                is_it.then(|| line.to_owned())
+            });
+        let line = told.await;
+        seen = sidestream.log.lines().len();
+        assert!(line.contains(reason), "{reason}: {line}");
+        assert_eq!(open(&sidestream, with.clone()).await.status(), Some(101));
+    }
+    drop(provider);
+    let told = sidestream.log.wait("that nobody is there", seen, |line| {
+        line.contains("the set of keys cannot be fetched")
+            .then_some(())
+    });
+    told.await;
+    assert_eq!(open(&sidestream, with).await.status(), Some(101));
+    assert_eq!(first.look(|received| received.close.clone()), None);
+}
+
+#[tokio::test]
 async fn a_token_in_query_or_subprotocol_counts_where_that_is_configured_and_is_not_logged() {
     let upstream = Echo::start().await;
     let hs256 = {
