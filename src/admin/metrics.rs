@@ -116,6 +116,10 @@ fn describe() {
         "How often a limit was reached, by its key in [limits]: what was refused, or whom it ended."
     );
     describe_counter!(
+        "sidestream_unwatched_readings_total",
+        "Readings of permissions or users of another database, whose change stream was away or behind."
+    );
+    describe_counter!(
         "sidestream_jwks_failures_total",
         "How often the set of keys for tokens (auth.jwt.jwks) could not be fetched."
     );

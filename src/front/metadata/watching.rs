@@ -107,6 +107,7 @@ impl Metadata {
         for database in self.watching.unheard(scope) {
             let database = Scope::Database(database);
             let begun_at = Instant::now();
+            metrics::counter!("sidestream_unwatched_readings_total").increment(1);
             let reading = self.judge_by_stored(&database);
             let read = tokio::time::timeout(READING_MAX, reading).await;
             read.map_err(|_| MongoError::NoAnswer)??;

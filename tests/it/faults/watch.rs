@@ -91,11 +91,31 @@ async fn a_permission_that_goes_unwatched_ends_its_sessions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_still_holds_goes_on_unwatched() {
     let (scene, mut client) = ruled("").await;
-    scene.blind("rules").await;
-    scene.write(0..50).await;
-    for number in 0..50 {
+    let readings = async || {
+        let name = "sidestream_unwatched_readings_total";
+        scene.stack.metric(name, "").await
+    };
+    // Watched: the feed of the permissions tells at once a second at least that there is nothing new.
+    scene.write(0..1).await;
+    assert_eq!(number_of(&client.next().await), Some(0));
+    let before = readings().await;
+    scene.write(1..50).await;
+    for number in 1..50 {
         assert_eq!(number_of(&client.next().await), Some(number));
     }
+    assert_eq!(readings().await, before);
+    scene.blind("rules").await;
+    let mut number = 50;
+    let read = async {
+        // What was told last counts for a while.
+        while readings().await == before {
+            scene.write(number..number + 1).await;
+            assert_eq!(number_of(&client.next().await), Some(number));
+            number += 1;
+        }
+    };
+    let read = tokio::time::timeout(PATIENCE, read).await;
+    read.expect("what is not watched is read");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
