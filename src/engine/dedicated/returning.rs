@@ -186,28 +186,61 @@ async fn ask(cursor: &mpsc::Sender<Work>, all: Vec<Returning>, until: Instant) -
     for returning in all.into_iter().rev() {
         let (taken, answer) = oneshot::channel();
         let sent = cursor.try_send(returning.joining(taken));
-        asked.push((returning, sent.is_ok().then_some(answer)));
+        asked.push(Asked {
+            returning: Some(returning),
+            answer: sent.is_ok().then_some(answer),
+            is_taken: false,
+        });
     }
     let mut left = Vec::new();
-    for (returning, answer) in asked {
-        let is_taken = match answer {
-            Some(mut answer) => match tokio::time::timeout_at(until, &mut answer).await {
-                Ok(answer) => answer.is_ok(),
-                Err(_) => {
-                    // From here on it cannot be taken; but it may have been, just now.
-                    answer.close();
-                    answer.try_recv().is_ok()
-                }
-            },
-            None => false,
-        };
-        match is_taken {
-            true => returning.tell(Ok(())),
-            false => left.push(returning),
+    for mut asked in asked {
+        if let Some(answer) = &mut asked.answer {
+            let in_time = tokio::time::timeout_at(until, answer).await;
+            asked.is_taken = matches!(in_time, Ok(Ok(())));
         }
+        left.extend(asked.settle());
     }
     left.reverse();
     left
 }
 
+/// Somebody a cursor was asked to take.
+///
+/// Dropped, because whoever asked went away, it still tells one who was taken: he would come once more, and have
+/// everything twice.
+struct Asked {
+    returning: Option<Returning>,
+    /// `None`: the cursor cannot even be asked.
+    answer: Option<oneshot::Receiver<()>>,
+    is_taken: bool,
+}
+
+impl Asked {
+    /// Tells him if he was taken; from here on he cannot be. Returned if he was not.
+    fn settle(&mut self) -> Option<Returning> {
+        let returning = self.returning.take()?;
+        let mut answer = self.answer.take();
+        // Closed first: what is not there now cannot come any more.
+        let just_now = answer.as_mut().is_some_and(|answer| {
+            answer.close();
+            answer.try_recv().is_ok()
+        });
+        if self.is_taken || just_now {
+            returning.tell(Ok(()));
+            return None;
+        }
+        Some(returning)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // One who was not taken hears nothing, and takes his turn again.
+        drop(self.settle());
+    }
+}
+
 const NEVER_POISONED: &str = "invariant: no code panics while it holds this lock";
+
+#[cfg(test)]
+mod tests;
