@@ -35,7 +35,7 @@ use self::{
     pulse::Pulse,
 };
 use super::{Manner, Service, alarm::Alarm};
-use crate::proxy::{ClientInfo, Deadline};
+use crate::proxy::{ClientInfo, Deadline, http2::Http2Io};
 
 pub(super) use self::replay::Replay;
 pub use self::stream::StreamIo;
@@ -74,7 +74,7 @@ where
     IO: AsyncRead + AsyncWrite + Send + Unpin,
     S: Service,
 {
-    let handshake = builder(manner).handshake::<_, Bytes>(io);
+    let handshake = builder(manner).handshake::<_, Bytes>(Http2Io::new(io));
     let opened = tokio::select! {
         // Nothing was promised to who has not even asked.
         biased;
@@ -141,7 +141,7 @@ fn builder(manner: &Manner<'_>) -> server::Builder {
 
 /// A connection and what is under way on it.
 struct Serving<'a, IO, S> {
-    connection: server::Connection<IO, Bytes>,
+    connection: server::Connection<Http2Io<IO>, Bytes>,
     streams: FuturesUnordered<BoxFuture<'a, Outcome>>,
     client: &'a ClientInfo,
     service: &'a S,

@@ -7,6 +7,10 @@
 //!
 //! A WebSocket over HTTP/2 (RFC 8441) becomes the GET that opens one in HTTP/1.1, for us and for the upstream alike.
 
+mod block;
+mod huffman;
+mod io;
+
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -21,6 +25,8 @@ use crate::proxy::{
     fields::{CRLF, Head, Kind},
     hop::tokens,
 };
+
+pub use self::io::Http2Io;
 
 /// A request that came by HTTP/2.
 #[derive(Debug)]

@@ -451,4 +451,27 @@ const SOUND: &[Sound] = &[
         "GET /",
         &[("host", "[::1]:80")],
     ),
+    // What people type, encoded once, and never cut.
+    (
+        &[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "h"),
+            (":path", "/m?filter={\"a\":\"<b>\"}&c=%22#d"),
+        ],
+        None,
+        "GET /m?filter={%22a%22:%22%3Cb%3E%22}&c=%22%23d",
+        &[],
+    ),
+    (
+        &[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "h"),
+            (":path", "/\u{e9}`#"),
+        ],
+        None,
+        "GET /%E9%60%23",
+        &[],
+    ),
 ];
