@@ -11,14 +11,13 @@ use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use sidestream::{
     delivery::channel,
     front::listener::{
         Answer, ConnectionInfo, Listener, ListenerSettings, Service, Session, TakenSocket,
     },
     lifecycle::{Reload, Shutdown, Signals, Tasks},
-    proxy::ProxyBody,
+    proxy::{ClientBody, ProxyBody},
     session::{
         SessionSettings,
         websocket::{self, Message},
@@ -53,7 +52,7 @@ struct Echoing;
 impl Service for Echoing {
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         _: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         async move {

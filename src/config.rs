@@ -13,6 +13,7 @@ mod access;
 mod definition;
 mod environment;
 mod error;
+mod http2;
 mod limits;
 mod log;
 mod mongodb;
@@ -41,6 +42,7 @@ pub use self::access::{
 pub use self::definition::StaticDefinition;
 pub use self::environment::{Environment, ProcessEnvironment};
 pub use self::error::ConfigError;
+pub use self::http2::Http2;
 pub use self::limits::Limits;
 pub use self::log::{Log, LogFormat};
 pub use self::mongodb::{Mongodb, Mount, Watch};

@@ -30,14 +30,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::front::listener::{Answer, ConnectionInfo, Service, Trust};
 use crate::front::refusal::preflight;
 use crate::front::route::{Address, Asks, asks};
 use crate::front::streaming::Streaming;
-use crate::proxy::{Forwarder, set_header};
+use crate::proxy::{ClientBody, Forwarder, set_header};
 
 /// The header that names a request across systems.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -60,7 +59,7 @@ pub struct Front {
 impl Service for Front {
     fn call<'a>(
         &'a self,
-        mut request: Request<Incoming>,
+        mut request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         async move {
@@ -93,7 +92,7 @@ impl Front {
     async fn route(
         &self,
         streams: &Arc<Streaming>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         from: Origin<'_>,
         id: &HeaderValue,
     ) -> Answer {
@@ -136,7 +135,7 @@ impl Front {
     async fn forward_stream_address(
         &self,
         streams: &Streaming,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         from: Origin<'_>,
         address: &Address,
     ) -> Answer {
@@ -183,7 +182,7 @@ fn status_of_http(answer: &Answer) -> Option<StatusCode> {
 }
 
 /// Takes the request's id from its header, or puts one there.
-fn name(request: &mut Request<Incoming>) -> HeaderValue {
+fn name(request: &mut Request<ClientBody>) -> HeaderValue {
     let given = request
         .headers()
         .get(REQUEST_ID)

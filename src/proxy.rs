@@ -10,11 +10,13 @@
 
 mod answer;
 mod body;
+mod client_body;
 mod fetch;
 mod fields;
 mod forward;
 mod head;
 mod hop;
+pub mod http2;
 mod pool;
 mod swap;
 mod timer;
@@ -24,8 +26,10 @@ use std::net::SocketAddr;
 
 use http::HeaderValue;
 
+pub(crate) use self::timer::Deadline;
 pub use self::{
     body::{BodyError, ProxyBody},
+    client_body::ClientBody,
     fetch::{FetchError, Fetcher},
     forward::{Forwarded, Forwarder},
     head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, RawHead, Refusal, set_header},

@@ -14,7 +14,7 @@ use sidestream::{
         Answer, ConnectionInfo, Listener, ListenerSettings, Service, Tls, TlsSettings,
     },
     lifecycle::{Cores, Shutdown, Tasks},
-    proxy::{Forwarder, ProxySettings},
+    proxy::{ClientBody, Forwarder, ProxySettings},
 };
 use tokio::{
     net::TcpListener,
@@ -109,7 +109,7 @@ struct Forwarding(Forwarder);
 impl Service for Forwarding {
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         Box::pin(async move { self.0.forward(request, connection).await.into() })
@@ -134,6 +134,7 @@ pub(crate) async fn start_ours(
             key: certificate.key.clone(),
             only_13: false,
             handshake_max: Duration::from_secs(10),
+            http2: false,
         })
     });
     let settings = ListenerSettings {

@@ -92,6 +92,10 @@ fn describe() {
         "Connections given up before their first request: no TLS, or no PROXY header where one must be."
     );
     describe_counter!(
+        "sidestream_http2_floods_total",
+        "HTTP/2 connections closed because their client took back requests again and again."
+    );
+    describe_counter!(
         "sidestream_refusals_total",
         "Requests for a stream that were refused, by HTTP status."
     );

@@ -19,7 +19,7 @@ use crate::front::admission::{Admission, AdmissionSettings};
 use crate::front::feeds::{Feeds, FeedsSettings};
 use crate::front::freshness::Freshness;
 use crate::front::listener::{
-    ClientHeader, ListenerSettings, Networks, Tls, TlsError, TlsSettings, Trust,
+    ClientHeader, Http2Settings, ListenerSettings, Networks, Tls, TlsError, TlsSettings, Trust,
 };
 use crate::front::live::LiveSessions;
 use crate::front::metadata::{Metadata, MetadataSettings, MongoUsers};
@@ -67,6 +67,7 @@ pub(super) fn tls(config: &Config) -> Result<Option<Tls>, TlsError> {
         key: tls.key.clone(),
         only_13: tls.minimum == TlsVersion::Tls13,
         handshake_max: tls.handshake_timeout,
+        http2: config.server.http2.over_tls,
     });
     settings.map(Tls::load).transpose()
 }
@@ -84,6 +85,7 @@ pub(super) fn trust(server: &config::Server) -> Trust {
 
 /// A public listener's settings.
 pub(super) fn listener(config: &Config, cores: Cores, tls: Option<Tls>) -> ListenerSettings {
+    let http2 = &config.server.http2;
     ListenerSettings {
         connections_max: config.server.max_connections,
         head: HeadSettings {
@@ -93,6 +95,12 @@ pub(super) fn listener(config: &Config, cores: Cores, tls: Option<Tls>) -> Liste
             ..HeadSettings::default()
         },
         tls,
+        http2: Http2Settings {
+            prior_knowledge: http2.prior_knowledge,
+            streams_max: http2.max_streams,
+            ping_interval: http2.ping_interval,
+            ping_timeout: http2.ping_timeout,
+        },
         proxy_protocol_from: Networks::new(config.server.proxy_protocol_from.clone()),
         cores: Some(cores),
         drain: config.server.drain,

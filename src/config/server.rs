@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::http2::Http2;
 use super::reader::Section;
 use super::tls::Tls;
 use super::value::size_text;
@@ -17,6 +18,8 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// HTTPS.
     pub tls: Option<Tls>,
+    /// HTTP/2.
+    pub http2: Http2,
     /// Who begins its connections with a PROXY header.
     pub proxy_protocol_from: Vec<IpNet>,
     /// Whose word about the client of a request is believed.
@@ -92,6 +95,7 @@ impl Server {
         let server = Self {
             listen: listeners(&section),
             tls: Tls::read(section.section("tls")),
+            http2: Http2::read(section.section("http2")),
             proxy_protocol_from: networks(&section, "proxy_protocol_from"),
             trusted_proxies: networks(&section, "trusted_proxies"),
             trusted_header: section.choice(

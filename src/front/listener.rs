@@ -1,5 +1,5 @@
-//! Sockets: binds, accepts, hears who the client is and speaks TLS where that is configured, lets hyper speak HTTP/1.1, and
-//! hands sockets over.
+//! Sockets: binds, accepts, hears who the client is and speaks TLS where that is configured, lets hyper speak HTTP/1.1 and
+//! h2 HTTP/2, and hands sockets over.
 //!
 //! A [`Service`] answers each request with an HTTP answer or by taking the connection over. The latter does without
 //! hyper's upgrades, so that the head of the answer is exactly the bytes the service wrote and no state of hyper's stays
@@ -10,6 +10,7 @@ mod accept;
 mod alarm;
 mod connection;
 mod greeting;
+mod http2;
 mod networks;
 mod tls;
 
@@ -18,7 +19,6 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -27,12 +27,13 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     lifecycle::{Cores, Shutdown, Tasks},
-    proxy::{ClientInfo, Forwarded, HeadSettings, ProxyBody},
+    proxy::{ClientBody, ClientInfo, Forwarded, HeadSettings, ProxyBody},
     session,
 };
 
 pub use self::{
-    connection::serve,
+    connection::{Manner, serve},
+    http2::{Http2Settings, StreamIo},
     networks::{ClientHeader, Networks, Trust},
     tls::{Tls, TlsError, TlsSettings},
 };
@@ -45,7 +46,7 @@ pub trait Service: Send + Sync + 'static {
     /// Answers one request. Dropped where it stands if the client goes away.
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer>;
 }
@@ -129,6 +130,8 @@ pub struct ListenerSettings {
     pub head: HeadSettings,
     /// TLS; `None`: HTTP in clear.
     pub tls: Option<Tls>,
+    /// How HTTP/2 is spoken, where it is.
+    pub http2: Http2Settings,
     /// Whoever connects from there begins with a PROXY header.
     pub proxy_protocol_from: Networks,
     /// The threads on which connections run; `None`: where the listener does.
@@ -143,6 +146,7 @@ impl Default for ListenerSettings {
             connections_max: 110_000,
             head: HeadSettings::default(),
             tls: None,
+            http2: Http2Settings::default(),
             proxy_protocol_from: Networks::default(),
             cores: None,
             drain: Duration::from_secs(30),

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::access::{RequestHead, subprotocols};
@@ -63,9 +62,9 @@ impl Streaming {
     }
 
     /// The head, as access and admission see it. `client`: whose request it is.
-    pub fn head(
+    pub fn head<B>(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         connection: &ConnectionInfo,
         client: SocketAddr,
     ) -> RequestHead {

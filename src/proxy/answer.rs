@@ -5,6 +5,8 @@
 //! more to the client than how that body goes out, and the client gets the rest as the upstream wrote it
 //! ([`ClientHead`]).
 
+pub(super) mod http2;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -69,6 +69,11 @@ impl ProxyBody {
         }
     }
 
+    /// Takes the head that goes before it, if that is the upstream's.
+    pub(super) fn take_head(&mut self) -> Option<ClientHead> {
+        self.head.take()
+    }
+
     /// Makes an answer ready for hyper: `link` knows its head, where hyper has none to write, and is told when the body
     /// has been written (or given up).
     pub fn answer_on(response: &mut Response<Self>, link: &Arc<Link>) {

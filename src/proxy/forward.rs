@@ -9,12 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use metrics::Counter;
 
 use self::headers::{Intent, Manner};
 use super::{
-    ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Tunnel,
+    ClientBody, ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Tunnel,
     answer::{AnswerHead, ClientHead},
     pool::{ExchangeError, Pool, RequestBody, Upload, Upstream, UpstreamBody},
     swap,
@@ -58,7 +58,7 @@ impl Forwarder {
     ///
     /// # Cancel safety
     /// Dropping it drops the request to the upstream with its connection; so does dropping the answer's body.
-    pub async fn forward(&self, request: Request<Incoming>, client: &ClientInfo) -> Forwarded {
+    pub async fn forward(&self, request: Request<ClientBody>, client: &ClientInfo) -> Forwarded {
         let (parts, body) = request.into_parts();
         let written;
         let head = match parts.extensions.get::<RawHead>() {
@@ -108,7 +108,7 @@ impl Forwarder {
         &self,
         parts: &request::Parts,
         head: &RawHead,
-        body: Incoming,
+        body: ClientBody,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
         let waits = self.manner.forward_expect && headers::expects_continue(head.head());

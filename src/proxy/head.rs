@@ -13,6 +13,7 @@
 //! that has gone resets the connection then.
 
 mod follow;
+pub(super) mod http2;
 mod link;
 mod parse;
 mod raw;
@@ -131,6 +132,11 @@ impl<S> HeadIo<S> {
         !(self.is_ended || is_between_requests)
     }
 
+    /// Returns whether the connection began with HTTP/2, whose first bytes are untouched then ([`HeadIo::into_parts`]).
+    pub fn has_begun_http2(&self) -> bool {
+        self.is_first && self.link.refusal() == Some(Refusal::Preface)
+    }
+
     fn refuse(&mut self, refusal: Refusal) -> io::Error {
         self.place = Place::Refused;
         self.link.refuse(refusal);
@@ -233,8 +239,13 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
             let new = &buf.filled()[before..];
             let end = parse::end(new, 0).map_err(|refusal| self.refuse(refusal))?;
             if end == Some(new.len()) && new.len() <= self.settings.bytes_max {
-                let treated =
-                    parse::treat(new, FIELDS_MAX).map_err(|refusal| self.refuse(refusal))?;
+                let treated = match parse::treat(new, FIELDS_MAX) {
+                    Ok(treated) => treated,
+                    Err(refusal) => {
+                        self.raw.extend_from_slice(new);
+                        return Poll::Ready(Err(self.refuse(refusal)));
+                    }
+                };
                 let head = Bytes::copy_from_slice(new);
                 let head = RawHead::new(Head::new(head, treated.lines));
                 if let Some(rewritten) = treated.rewritten {

@@ -10,6 +10,7 @@ mod freshness;
 mod golden;
 mod hidden;
 mod house;
+mod http2;
 mod independence;
 mod legacy;
 mod limits;

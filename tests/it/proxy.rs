@@ -5,6 +5,7 @@ mod fidelity;
 mod forwarding;
 mod greeting;
 mod heads;
+mod http2;
 mod listening;
 mod secure;
 mod smuggling;

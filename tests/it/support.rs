@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a helper may come before its second caller")]
 
 pub(crate) mod client;
+pub(crate) mod http2;
 pub(crate) mod json;
 pub(crate) mod mongod;
 pub(crate) mod names;

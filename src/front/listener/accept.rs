@@ -9,8 +9,9 @@ use tokio::{
 };
 
 use super::{
-    Listener, ListenerSettings, Service, connection,
+    Listener, ListenerSettings, Manner, Service, connection,
     greeting::{self, Greeted},
+    http2, tls,
 };
 use crate::{
     lifecycle::{Shutdown, Tasks},
@@ -110,26 +111,30 @@ struct Way<S> {
 
 impl<S: Service> Way<S> {
     async fn serve(self, stream: TcpStream) {
-        let (settings, shutdown) = (&*self.settings, &self.shutdown);
-        let (service, head, drain) = (&*self.service, Arc::clone(&self.head), settings.drain);
+        let (settings, service) = (&*self.settings, &*self.service);
+        let manner = Manner {
+            head: Arc::clone(&self.head),
+            http2: &settings.http2,
+            shutdown: &self.shutdown,
+            drain: settings.drain,
+        };
         if !greeting::is_due(settings, self.peer) {
             let client = ClientInfo::new(self.peer, self.local, "http");
-            return connection::serve(stream, client, service, head, shutdown, drain).await;
+            return connection::serve(stream, client, service, &manner).await;
         }
         // Boxed, so that a connection without a greeting has no room for it.
-        let greeting = greeting::hear(stream, self.peer, self.local, settings, shutdown);
+        let greeting = greeting::hear(stream, self.peer, self.local, settings, &self.shutdown);
         match Box::pin(greeting).await {
             Some(Greeted::Plain(stream, client)) => {
-                Box::pin(connection::serve(
-                    stream, client, service, head, shutdown, drain,
-                ))
-                .await;
+                Box::pin(connection::serve(stream, client, service, &manner)).await;
             }
             Some(Greeted::Secure(stream, client)) => {
-                Box::pin(connection::serve(
-                    stream, client, service, head, shutdown, drain,
-                ))
-                .await;
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
+                if is_http2 {
+                    Box::pin(http2::serve(*stream, &client, service, &manner)).await;
+                } else {
+                    Box::pin(connection::serve(stream, client, service, &manner)).await;
+                }
             }
             None => (),
         }

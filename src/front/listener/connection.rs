@@ -14,37 +14,50 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Response, header};
-use hyper::{server::conn::http1, service::service_fn};
+use http::{HeaderValue, Request, Response, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Answer, Io, Service, Session, TakenSocket, alarm::Alarm};
+use super::{
+    Answer, Http2Settings, Io, Service, Session, TakenSocket,
+    alarm::Alarm,
+    http2::{self, Replay},
+};
 use crate::{
     lifecycle::Shutdown,
-    proxy::{ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
+    proxy::{ClientBody, ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
 };
 
-/// Serves one client until the connection ends: requests, and then perhaps a session.
-///
-/// When `shutdown` drains, an idle connection ends at once and a busy one after its answer, or after `drain`.
-pub async fn serve<IO, S>(
-    stream: IO,
-    client: ClientInfo,
-    service: &S,
-    head: Arc<HeadSettings>,
-    shutdown: &Shutdown,
-    drain: Duration,
-) where
+/// How connections are served.
+#[derive(Clone, Debug)]
+pub struct Manner<'a> {
+    /// Limits on request heads.
+    pub head: Arc<HeadSettings>,
+    /// How HTTP/2 is spoken, where it is.
+    pub http2: &'a Http2Settings,
+    /// When it drains, an idle connection ends at once and a busy one after its answer, or after `drain`.
+    pub shutdown: &'a Shutdown,
+    /// How long a busy one may take then.
+    pub drain: Duration,
+}
+
+/// Serves one client that begins with HTTP/1, until the connection ends: requests, and then perhaps a session.
+pub async fn serve<IO, S>(stream: IO, client: ClientInfo, service: &S, manner: &Manner<'_>)
+where
     IO: Io + 'static,
     S: Service,
 {
     // Boxed, so that a session's task has no room for what HTTP needed before it.
-    let http = serve_http(stream, &client, service, head, shutdown, drain);
+    let http = serve_http(stream, &client, service, manner);
     match Box::pin(http).await {
+        End::Http2 { stream, read } => {
+            let stream = Replay::new(read, stream);
+            Box::pin(http2::serve(stream, &client, service, manner)).await;
+        }
         End::Gone => (),
         End::Closed { stream, has_unread } => Box::pin(close(stream, &[], has_unread)).await,
         End::Refused { stream, answer } => Box::pin(close(stream, answer, true)).await,
@@ -68,7 +81,7 @@ pub async fn serve<IO, S>(
                 stream: Box::new(stream),
                 early,
             });
-            within_drain(session, shutdown, drain).await;
+            within_drain(session, manner.shutdown, manner.drain).await;
         }
     }
 }
@@ -84,6 +97,11 @@ enum End<IO> {
     Refused {
         stream: IO,
         answer: &'static [u8],
+    },
+    /// It has not begun with HTTP/1, and may do so.
+    Http2 {
+        stream: IO,
+        read: Bytes,
     },
     Taken {
         stream: IO,
@@ -102,9 +120,7 @@ async fn serve_http<IO, S>(
     stream: IO,
     client: &ClientInfo,
     service: &S,
-    head: Arc<HeadSettings>,
-    shutdown: &Shutdown,
-    drain: Duration,
+    manner: &Manner<'_>,
 ) -> End<IO>
 where
     IO: Io,
@@ -113,7 +129,8 @@ where
     let link = Arc::new(Link::default());
     let taken: Mutex<Option<(Bytes, Session)>> = Mutex::new(None);
     let is_ending = AtomicBool::new(false);
-    let answers = service_fn(|mut request| {
+    let answers = service_fn(|request: Request<Incoming>| {
+        let mut request = request.map(ClientBody::Http1);
         if let Some(head) = link.take_head() {
             request.extensions_mut().insert(head);
         }
@@ -124,14 +141,18 @@ where
             is_ending: &is_ending,
         }
     });
-    let io = TokioIo::new(HeadIo::new(stream, head, Arc::clone(&link)));
+    let io = TokioIo::new(HeadIo::new(
+        stream,
+        Arc::clone(&manner.head),
+        Arc::clone(&link),
+    ));
     let mut connection = http1::Builder::new()
         .auto_date_header(false)
         // `HeadIo` itself tells a client that closed its half from one that has gone.
         .half_close(false)
         .serve_connection(io, answers);
 
-    let mut draining = Alarm::new(shutdown.draining());
+    let mut draining = Alarm::new(manner.shutdown.draining());
     let ended = poll_fn(|cx| {
         if draining.poll(cx).is_ready() {
             return Poll::Ready(None);
@@ -145,7 +166,7 @@ where
             is_ending.store(true, Ordering::Relaxed);
             Pin::new(&mut connection).graceful_shutdown();
             let finishing = poll_fn(|cx| connection.poll_without_shutdown(cx));
-            match timeout(drain, finishing).await {
+            match timeout(manner.drain, finishing).await {
                 Ok(ended) => ended,
                 Err(_elapsed) => return End::Gone,
             }
@@ -161,6 +182,14 @@ where
             early: join(parts.read_buf, behind),
             head,
             session,
+        };
+    }
+    let may_be_http2 = manner.http2.prior_knowledge && client.scheme == "http";
+    if may_be_http2 && io.has_begun_http2() {
+        let (stream, read) = io.into_parts();
+        return End::Http2 {
+            stream,
+            read: join(parts.read_buf, read),
         };
     }
     if let Some(refusal) = link.refusal() {

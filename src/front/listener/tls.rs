@@ -35,6 +35,8 @@ pub struct TlsSettings {
     pub only_13: bool,
     /// How long a handshake may take.
     pub handshake_max: Duration,
+    /// Whether clients are offered HTTP/2 (ALPN).
+    pub http2: bool,
 }
 
 /// Why TLS cannot be spoken with the files as they are.
@@ -108,7 +110,13 @@ impl Tls {
             .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The order is ours to choose: the first that the client has, too.
+        let protocols = [Some(HTTP2).filter(|_| settings.http2), Some(HTTP1)];
+        config.alpn_protocols = protocols
+            .into_iter()
+            .flatten()
+            .map(<[u8]>::to_vec)
+            .collect();
         // Sessions to be resumed are kept by their clients: no memory here.
         config.ticketer = ring::Ticketer::new()?;
         Ok(Self {
@@ -213,6 +221,10 @@ impl Drop for Files {
         zeroize::Zeroize::zeroize(&mut self.key);
     }
 }
+
+/// What is agreed on with clients. Source: RFC 7301 §6, RFC 9113 §3.1.
+pub(super) const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 /// The certificate that the next handshake shows.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 
 use super::RawHead;
 use crate::proxy::{answer::ClientHead, swap::mark};
@@ -72,7 +73,7 @@ impl Link {
     }
 
     /// Takes the interim heads that are laid down.
-    pub(super) fn take_interim(&self) -> Option<Bytes> {
+    pub fn take_interim(&self) -> Option<Bytes> {
         let interim = &mut self.answer().interim;
         (!interim.is_empty()).then(|| std::mem::take(interim).into())
     }
@@ -147,12 +148,23 @@ pub enum Refusal {
     /// It is too long, or has too many fields.
     #[error("the request head is too long")]
     HeadTooLong,
-    /// It is HTTP/2 in clear, whose clients could not read an answer.
-    #[error("HTTP/2 without TLS is not served")]
+    /// It is HTTP/2, which was not agreed on: its clients could not read an answer.
+    #[error("HTTP/2 was not agreed on")]
     Preface,
 }
 
 impl Refusal {
+    /// Returns the status of the answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Bad | Self::Preface => StatusCode::BAD_REQUEST,
+            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        }
+    }
+
     /// Returns the whole answer, raw; empty where the connection is closed without a word.
     pub fn answer(self) -> &'static [u8] {
         match self {

@@ -12,16 +12,16 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
-use crate::proxy::timer::Deadline;
+use crate::proxy::{BodyError, ClientBody, timer::Deadline};
 
 /// The body of a request to the upstream.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     Empty,
     Client {
-        body: Incoming,
+        body: ClientBody,
         upload: Arc<Upload>,
         /// How much longer the upstream's leave to send it is waited for.
         patience: Deadline,
@@ -31,7 +31,7 @@ pub(crate) enum RequestBody {
 impl RequestBody {
     /// `waits`: nothing is sent before [`Upload::go_on`], or before it was waited for too long. The client's own
     /// `100 Continue` is written by hyper when the body is first asked for, so it comes no earlier than the upstream's.
-    pub(crate) fn new(body: Incoming, waits: bool) -> Self {
+    pub(crate) fn new(body: ClientBody, waits: bool) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
@@ -105,12 +105,12 @@ impl Upload {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Client {

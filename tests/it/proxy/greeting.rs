@@ -141,6 +141,7 @@ async fn a_header_comes_before_tls() {
         key: files.key.clone(),
         only_13: false,
         handshake_max: super::stage::PATIENCE,
+        http2: false,
     };
     let settings = ListenerSettings {
         tls: Some(Tls::load(tls).expect("files")),

@@ -19,6 +19,7 @@ fn settings(files: &Files) -> TlsSettings {
         key: files.key.clone(),
         only_13: false,
         handshake_max: Duration::from_secs(10),
+        http2: false,
     }
 }
 

@@ -29,7 +29,7 @@ enum Fate {
 use Fate::{Arrives, Broken, Keeps, Refused};
 
 /// Records every whole request and answers it, until told to stop and no connection is left.
-async fn record(upstream: Upstream, stop: oneshot::Receiver<()>) -> Vec<Message> {
+pub(super) async fn record(upstream: Upstream, stop: oneshot::Receiver<()>) -> Vec<Message> {
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {

@@ -5,11 +5,10 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Request;
-use hyper::body::Incoming;
 use sidestream::{
     front::listener::{Answer, ConnectionInfo, Listener, ListenerSettings, Service, TakenSocket},
     lifecycle::{Shutdown, Tasks},
-    proxy::{Forwarder, ProxySettings, UpstreamAddress},
+    proxy::{ClientBody, Forwarder, ProxySettings, UpstreamAddress},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -262,7 +261,7 @@ impl Forwarding {
 impl Service for Forwarding {
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         Box::pin(async move { self.0.forward(request, connection).await.into() })
@@ -279,7 +278,7 @@ pub(crate) struct Taking {
 impl Service for Taking {
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         if request.uri().path() != "/take" {

@@ -116,8 +116,9 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
+    /// Its clients speak HTTP/1.1.
     pub(crate) async fn to(target: SocketAddr, trusted: &[&Identity]) -> Self {
-        let connector = client(trusted, &[&version::TLS13], &["h2", "http/1.1"]);
+        let connector = client(trusted, &[&version::TLS13], &["http/1.1"]);
         let shown = Arc::<Mutex<Vec<_>>>::default();
         let there = Arc::clone(&shown);
         let (address, carrying) = accepting(move |mut inside| {
