@@ -24,3 +24,4 @@ mod session;
 mod support;
 mod systemd;
 mod tutorial;
+mod upgrade;

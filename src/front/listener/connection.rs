@@ -30,7 +30,9 @@ use crate::{
 
 /// Serves one client until the connection ends: requests, and then perhaps a session.
 ///
-/// When `shutdown` drains, an idle connection ends at once and a busy one after its answer, or after `drain`.
+/// When `shutdown` drains, an idle connection ends at once and a busy one after its answer, or after `drain`. Where another
+/// process has taken over, idle ones end after half of that: a request that is on its way when its connection is closed is
+/// lost, and there is no hurry, since new connections do not come here.
 pub async fn serve<IO, S>(
     stream: IO,
     client: ClientInfo,
@@ -143,8 +145,17 @@ where
         Some(ended) => ended,
         None => {
             is_ending.store(true, Ordering::Relaxed);
-            Pin::new(&mut connection).graceful_shutdown();
-            let finishing = poll_fn(|cx| connection.poll_without_shutdown(cx));
+            let finishing = async {
+                if shutdown.has_successor() {
+                    // The next answer closes it.
+                    let one_more = poll_fn(|cx| connection.poll_without_shutdown(cx));
+                    if let Ok(ended) = timeout(drain / 2, one_more).await {
+                        return ended;
+                    }
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            };
             match timeout(drain, finishing).await {
                 Ok(ended) => ended,
                 Err(_elapsed) => return End::Gone,
