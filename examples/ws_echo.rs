@@ -16,7 +16,7 @@ use sidestream::{
     front::listener::{
         Answer, ConnectionInfo, Listener, ListenerSettings, Service, Session, TakenSocket,
     },
-    lifecycle::{Reload, Shutdown, Signals, Tasks},
+    lifecycle::{Shutdown, Signals, Tasks, Wishes},
     proxy::{ClientBody, ProxyBody},
     session::{
         SessionSettings,
@@ -35,7 +35,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
     let signals = Signals::listen()?;
     let listener = Listener::bind("public", address)?;
-    tasks.spawn("signals", signals.pass_on(shutdown.clone(), Reload::new()));
+    tasks.spawn(
+        "signals",
+        signals.pass_on(shutdown.clone(), Wishes::default()),
+    );
     let settings = ListenerSettings {
         drain: Duration::from_secs(5),
         ..ListenerSettings::default()

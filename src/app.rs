@@ -4,6 +4,8 @@ pub mod check;
 pub mod log;
 mod reload;
 mod rooms;
+mod sockets;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,23 +14,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-
 use crate::admin::{self, AdminState, Metrics, MetricsError};
 use crate::config::Config;
 use crate::delivery::Ending;
 use crate::front::Front;
 use crate::front::describe;
-use crate::front::listener::{ListenError, Listener, TlsError};
+use crate::front::listener::{ListenError, TlsError};
 use crate::front::pressure;
 use crate::front::streaming::Streaming;
-use crate::lifecycle::{Cores, Reload, Shutdown, Signals, Tasks, supervisor};
+use crate::lifecycle::{Cores, Inherited, Shutdown, Signals, Tasks, Wishes, supervisor};
 use crate::proxy::{Forwarder, ProxyError};
+
+use self::sockets::Sockets;
 
 pub use check::{CheckReport, check};
 
 /// How often it is tried whether the upstream takes connections, for `/ready`.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long who replaces another process leaves the clients to that one while its feeds open. MongoDB being away must not keep
+/// a new binary from being used.
+const FEEDS_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Why Sidestream did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,20 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// What was handed to this process cannot be listened on.
+    #[error("the sockets that were handed over cannot be used")]
+    Inherited(#[source] io::Error),
+    /// A socket was handed to this process of which the configuration knows nothing.
+    #[error(
+        "listening on {address} was handed over, but no listener of the configuration has this address"
+    )]
+    Unclaimed {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// A socket cannot be kept for the next process.
+    #[error("a listening socket cannot be kept for a process that replaces this one")]
+    Handover(#[source] io::Error),
     /// TLS cannot be spoken with clients.
     #[error("server.tls")]
     Tls(#[from] TlsError),
@@ -76,18 +96,22 @@ pub enum StartError {
     },
 }
 
-/// Runs until a signal has asked for the end and everything has ended. `file` is read again on SIGHUP.
+/// Runs until a signal has asked for the end and everything has ended. `file` is read again on SIGHUP; `inherited` are the
+/// sockets that were there before.
 ///
 /// # Errors
 /// [`StartError`] if it could not start; once started, it ends well, but for [`StartError::Panicked`].
-pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
-    let (tasks, shutdown, wishes) = (Tasks::new().at_home(), Shutdown::new(), Reload::new());
+pub async fn run(
+    config: Config,
+    file: PathBuf,
+    mut inherited: Inherited,
+) -> Result<(), StartError> {
+    let (tasks, shutdown, wishes) = (Tasks::new().at_home(), Shutdown::new(), Wishes::default());
     let signals = Signals::listen().map_err(StartError::Signals)?;
     let metrics = Metrics::install()?;
     // Bound before anything is begun that would have to be undone: a port that is taken is found out at once.
     let tls = rooms::tls(&config)?;
-    let listeners = listeners(&config)?;
-    let admin = admin_listener(&config).await?;
+    let sockets = Sockets::bind(&config, &mut inherited).await?;
     let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
     let streams = match &config.streams {
         Some(streams) => Some(rooms::streams(&config, streams, &tasks, shutdown.clone()).await?),
@@ -110,7 +134,12 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
     background.spawn_vital(
         "app.reload",
         &shutdown,
-        reload::on_request(config.clone(), file, wishes),
+        reload::on_request(config.clone(), file, wishes.reload),
+    );
+    background.spawn_vital(
+        "app.upgrade",
+        &shutdown,
+        upgrade::on_request(sockets.handover, wishes.upgrade, shutdown.clone()),
     );
     let tended = forwarder.clone();
     background.spawn_kept("proxy.tend", move || {
@@ -156,17 +185,32 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
             pressure::relieve(Arc::clone(&budget), outboxes)
         });
     }
+    if inherited.is_replacing()
+        && let Some(streams) = &streams
+    {
+        tokio::select! {
+            biased;
+            () = shutdown.draining() => (),
+            () = streams.feeds().settled(FEEDS_TIME_MAX) => (),
+        }
+    }
     let admin_ended = Shutdown::new();
-    if let Some(listener) = admin {
+    if let Some(listener) = sockets.admin {
         let state = admin_state(metrics, streams.clone(), shutdown.clone(), upstream_is_up);
-        let (tasks, ended) = (background.clone(), admin_ended.clone());
+        let (tasks, ended, process) = (background.clone(), admin_ended.clone(), shutdown.clone());
         background.spawn_vital("admin", &shutdown, async move {
-            admin::serve(listener, state, &tasks, ended.draining()).await;
+            let replaced = async {
+                process.draining().await;
+                if !process.has_successor() {
+                    std::future::pending().await
+                }
+            };
+            admin::serve(listener, state, &tasks, replaced, ended.draining()).await;
         });
     }
     let cores = Cores::one_each().map_err(StartError::Threads)?;
     let serving = tasks.child();
-    for (listener, is_secure) in listeners {
+    for (listener, is_secure) in sockets.public {
         let tls = tls.clone().filter(|_| is_secure);
         let settings = rooms::listener(&config, cores.clone(), tls);
         let run = listener.run(
@@ -177,9 +221,15 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
         );
         serving.spawn_vital("front.listener", &shutdown, run);
     }
-    supervisor::tell_ready();
+    match inherited.is_replacing() {
+        // The service is ready already; which process it is from now on, the one that it was says.
+        true => inherited.tell_serving(),
+        false => supervisor::tell_ready(),
+    }
     shutdown.draining().await;
-    supervisor::tell_stopping();
+    if !shutdown.has_successor() {
+        supervisor::tell_stopping();
+    }
     drain(&config, streams.as_deref(), &serving, &shutdown).await;
     admin_ended.begin();
     match shutdown.fault() {
@@ -190,13 +240,18 @@ pub async fn run(config: Config, file: PathBuf) -> Result<(), StartError> {
 
 /// Sessions are told and given time to say goodbye; requests finish; then the end, whoever is left.
 async fn drain(config: &Config, streams: Option<&Streaming>, serving: &Tasks, shutdown: &Shutdown) {
-    if let Some(streams) = streams {
-        streams.end_all(Ending::Draining);
-    }
+    let telling = async {
+        if let Some(streams) = streams {
+            let spread = config.server.drain_spread;
+            streams.end_all(Ending::Draining, spread).await;
+        }
+        std::future::pending().await
+    };
     let drained = tokio::select! {
         biased;
         () = shutdown.hurried() => false,
         drained = serving.drained(config.server.drain) => drained,
+        never = telling => never,
     };
     match drained {
         true => tracing::info!("drained, everything has ended"),
@@ -205,31 +260,6 @@ async fn drain(config: &Config, streams: Option<&Streaming>, serving: &Tasks, sh
             "the drain time is over, ending what is left"
         ),
     }
-}
-
-/// Binds all addresses for clients; says which of them speak TLS.
-fn listeners(config: &Config) -> Result<Vec<(Listener, bool)>, ListenError> {
-    let secure = config.server.tls.iter().flat_map(|tls| &tls.listen);
-    let plain = config.server.listen.iter().map(|address| (address, false));
-    let bind = |(address, is_secure): (&SocketAddr, bool)| {
-        let name = if is_secure { "tls" } else { "public" };
-        Ok((Listener::bind(name, *address)?, is_secure))
-    };
-    plain
-        .chain(secure.map(|address| (address, true)))
-        .map(bind)
-        .collect()
-}
-
-async fn admin_listener(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = config.admin else {
-        return Ok(None);
-    };
-    let refused = |source| StartError::Admin { address, source };
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
-    tracing::info!(listener = "admin", %address, "listening");
-    Ok(Some(listener))
 }
 
 fn admin_state(
@@ -249,7 +279,8 @@ fn admin_state(
             if !upstream_is_up.load(Ordering::Relaxed) {
                 reasons.push("upstream: cannot be connected to".to_owned());
             }
-            if shutdown.is_draining() {
+            // Who asks about the service hears of the process that serves.
+            if shutdown.is_draining() && !shutdown.has_successor() {
                 reasons.push("draining".to_owned());
             }
             reasons

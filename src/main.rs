@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use sidestream::app::{self, CheckReport, StartError};
 use sidestream::config::{Config, ProcessEnvironment};
+use sidestream::lifecycle::Inherited;
 
 /// Forwarding allocates some forty times a request, small and short-lived, on threads that do nothing else: what it is
 /// made for.
@@ -54,6 +55,11 @@ fn main() -> ExitCode {
     if let Err(error) = app::log::start(&config.log) {
         return failed(&error);
     }
+    // Before there are threads.
+    let inherited = match Inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => return failed(&StartError::Inherited(error)),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -62,13 +68,13 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error),
     };
     match arguments.command {
-        None => runtime.block_on(run(config, &file)),
+        None => runtime.block_on(run(config, &file, inherited)),
         Some(Command::Check) => runtime.block_on(check(&config)),
     }
 }
 
-async fn run(config: Config, file: &Path) -> ExitCode {
-    let ended: Result<(), StartError> = app::run(config, file.to_owned()).await;
+async fn run(config: Config, file: &Path, inherited: Inherited) -> ExitCode {
+    let ended: Result<(), StartError> = app::run(config, file.to_owned(), inherited).await;
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ StartError::Panicked { .. }) => {

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 use super::AdminState;
 use crate::lifecycle::Tasks;
 
-/// Serves the admin pages until `shutdown` is over, then ends its connections.
+/// Serves the admin pages until `shutdown` is over, then ends its connections. Once `replaced` is over no new ones are taken, and
+/// those that there are end with their next answer.
 ///
 /// While the process drains, health and metrics are still wanted: let `shutdown` be over after the drain, and
-/// `not_ready` name it.
+/// `not_ready` name it; and `replaced` when another process listens on the same socket.
 ///
 /// # Cancel safety
 /// Dropping it stops accepting; connections that are open end with `tasks`.
@@ -33,19 +35,21 @@ pub async fn serve(
     listener: TcpListener,
     state: AdminState,
     tasks: &Tasks,
+    replaced: impl Future<Output = ()>,
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = tasks.child();
-    let closing = CancellationToken::new();
+    let closing = Closing::default();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tokio::pin!(shutdown);
-    loop {
+    tokio::pin!(replaced, shutdown);
+    let is_replaced = loop {
         // The order: an end that has been asked for comes before more work.
         tokio::select! {
             biased;
-            () = &mut shutdown => break,
+            () = &mut shutdown => break false,
+            () = &mut replaced => break true,
             _ = upkeep.tick() => state.metrics.upkeep(),
             (stream, place) = next(&listener, &places) => {
                 let (state, closing) = (state.clone(), closing.clone());
@@ -55,9 +59,13 @@ pub async fn serve(
                 });
             }
         }
-    }
+    };
     drop(listener);
-    closing.cancel();
+    if is_replaced {
+        closing.soon.store(true, Ordering::Relaxed);
+        shutdown.await;
+    }
+    closing.now.cancel();
     if !connections.drained(CLOSE_WITHIN).await {
         tracing::debug!("admin connections did not end in time");
     }
@@ -92,9 +100,22 @@ fn is_about_one_client(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, state: AdminState, closing: CancellationToken) {
+/// When connections end. Clones are the same.
+#[derive(Clone, Default)]
+struct Closing {
+    /// With their next answer, since another process listens.
+    soon: Arc<AtomicBool>,
+    now: CancellationToken,
+}
+
+async fn connection(stream: TcpStream, state: AdminState, closing: Closing) {
+    let is_last = Arc::clone(&closing.soon);
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &state);
+        let mut answer = answer(request.method(), request.uri().path(), &state);
+        if is_last.load(Ordering::Relaxed) {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -106,7 +127,7 @@ async fn connection(stream: TcpStream, state: AdminState, closing: CancellationT
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        () = closing.cancelled() => {
+        () = closing.now.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

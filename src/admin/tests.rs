@@ -15,6 +15,7 @@ use crate::lifecycle::Tasks;
 struct Admin {
     address: SocketAddr,
     is_ready: Arc<AtomicBool>,
+    replace: oneshot::Sender<()>,
     end: oneshot::Sender<()>,
     served: tokio::task::JoinHandle<()>,
 }
@@ -37,14 +38,21 @@ impl Admin {
             streams: Arc::new(|| serde_json::json!({ "feeds": [{ "database": "restheart" }] })),
         };
         let (end, ended) = oneshot::channel::<()>();
+        let (replace, replaced) = oneshot::channel::<()>();
         let tasks = Tasks::new();
         let served = tasks.clone().spawn("admin", async move {
             let ended = async { drop(ended.await) };
-            serve(listener, state, &tasks, ended).await;
+            let replaced = async {
+                if replaced.await.is_err() {
+                    std::future::pending().await
+                }
+            };
+            serve(listener, state, &tasks, replaced, ended).await;
         });
         Self {
             address,
             is_ready,
+            replace,
             end,
             served,
         }
@@ -157,4 +165,23 @@ async fn kept_connection_ends_with_the_listener() {
     TcpStream::connect(admin.address)
         .await
         .expect_err("nobody listens any more");
+}
+
+#[tokio::test]
+async fn who_came_before_the_replacement_is_answered_and_nobody_else() {
+    let admin = Admin::start().await;
+    let mut early = TcpStream::connect(admin.address).await.expect("it listens");
+    check(&admin, "GET", "/health", 200, "alive\n").await;
+    admin.replace.send(()).expect("it still serves");
+    while TcpStream::connect(admin.address).await.is_ok() {}
+    early
+        .write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .expect("it reads");
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).await.expect("it answers");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert!(answer.ends_with("alive\n"), "{answer}");
+    admin.end.send(()).expect("it still serves");
+    admin.served.await.expect("it ends");
 }

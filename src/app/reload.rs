@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use crate::app::log;
 use crate::config::{Config, ProcessEnvironment};
-use crate::lifecycle::Reload;
+use crate::lifecycle::Wish;
 
 /// Reads the file again whenever that is asked for: applies what can change, and says what cannot.
-pub(super) async fn on_request(mut running: Config, file: PathBuf, wishes: Reload) {
+pub(super) async fn on_request(mut running: Config, file: PathBuf, wish: Wish) {
     loop {
-        wishes.requested().await;
+        wish.requested().await;
         let read = match Config::load(&file, &ProcessEnvironment) {
             Ok(read) => read,
             Err(errors) => {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::http2::Http2;
 use super::reader::Section;
 use super::tls::Tls;
-use super::value::size_text;
+use super::value::{duration_text, size_text};
 
 /// `[server]`: what clients connect to.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Server {
     pub trusted_header: TrustedHeader,
     /// How long requests and sessions may take to end after SIGTERM.
     pub drain: Duration,
+    /// Over how much of that sessions are told, so that they do not come back all at once.
+    pub drain_spread: Duration,
     /// Client connections at a time, sessions included; more wait in the kernel's queue.
     pub max_connections: usize,
     /// How long a client may take to send a request's head.
@@ -92,6 +94,7 @@ pub enum UpstreamUrl {
 
 impl Server {
     pub(super) fn read(section: Section<'_>) -> Self {
+        let drain = section.duration("drain", DRAIN, Duration::ZERO..=HOUR);
         let server = Self {
             listen: listeners(&section),
             tls: Tls::read(section.section("tls")),
@@ -106,7 +109,8 @@ impl Server {
                     ("Forwarded", TrustedHeader::Forwarded),
                 ],
             ),
-            drain: section.duration("drain", DRAIN, Duration::ZERO..=HOUR),
+            drain,
+            drain_spread: drain_spread(&section, drain),
             max_connections: section.count("max_connections", MAX_CONNECTIONS, 1..=10_000_000),
             head_timeout: section.duration("head_timeout", HEAD_TIMEOUT, SECOND..=HOUR),
             head_size: section.size("head_size", HEAD_SIZE, HEAD_SIZE_MIN..=HEAD_SIZE_MAX),
@@ -286,6 +290,24 @@ fn listeners(section: &Section<'_>) -> Vec<SocketAddr> {
         .collect()
 }
 
+/// Reads how long sessions are told of the end; where nothing is written, as much of it as there is room for.
+fn drain_spread(section: &Section<'_>, drain: Duration) -> Duration {
+    let spread = section.duration(
+        "drain_spread",
+        DRAIN_SPREAD.min(drain / 2),
+        Duration::ZERO..=HOUR,
+    );
+    if spread > drain / 2 {
+        let text = format!(
+            "{} is more than half of server.drain, {}: who is told last needs time to end, too",
+            duration_text(spread),
+            duration_text(drain)
+        );
+        section.fault("drain_spread", text);
+    }
+    spread
+}
+
 /// Reads a list of networks, each of them written as one or as a single address.
 fn networks(section: &Section<'_>, key: &'static str) -> Vec<IpNet> {
     let network = |text: &str| {
@@ -352,6 +374,9 @@ const ADMIN_LISTEN: SocketAddr = loopback(8090);
 
 /// Kubernetes and systemd kill after 30 s and 90 s by default; a REST request is over by then.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// 50,000 sessions come back as 5,000 a second; a few hundred are told within two seconds.
+const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 
 /// Room for every session (`limits.sessions`) and a tenth as many requests beside them.
 const MAX_CONNECTIONS: usize = 110_000;

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::engine::Hub;
@@ -121,6 +122,14 @@ impl Feeds {
         };
         feed.live(self.settings.patience).await?;
         Ok(feed)
+    }
+
+    /// Waits until each open feed is live or down, at most this long.
+    pub async fn settled(&self, within: Duration) {
+        let feeds = self.all();
+        // One that is down has settled, too.
+        let settled = feeds.iter().map(|feed| feed.live(within).map(drop));
+        futures_util::future::join_all(settled).await;
     }
 
     /// All open feeds.

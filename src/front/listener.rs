@@ -14,7 +14,13 @@ mod http2;
 mod networks;
 mod tls;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -162,6 +168,12 @@ pub struct Listener {
     address: SocketAddr,
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// Why a listener is not bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
@@ -179,12 +191,30 @@ impl Listener {
     pub fn bind(name: &'static str, address: SocketAddr) -> Result<Self, ListenError> {
         let refused = |source| ListenError { address, source };
         let socket = accept::bind(address).map_err(refused)?;
-        let bound = socket.local_addr().map_err(refused)?;
-        tracing::info!(listener = name, address = %bound, "listening");
+        Self::listening(name, socket).map_err(refused)
+    }
+
+    /// Takes a socket over that listens already, where `address` was asked for.
+    ///
+    /// # Errors
+    /// [`ListenError`], if it is of no use here.
+    pub fn adopt(
+        name: &'static str,
+        address: SocketAddr,
+        socket: std::net::TcpListener,
+    ) -> Result<Self, ListenError> {
+        let refused = |source| ListenError { address, source };
+        let socket = TcpListener::from_std(socket).map_err(refused)?;
+        Self::listening(name, socket).map_err(refused)
+    }
+
+    fn listening(name: &'static str, socket: TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        tracing::info!(listener = name, %address, "listening");
         Ok(Self {
             socket,
             name,
-            address: bound,
+            address,
         })
     }
 

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bson::Timestamp;
+use tokio::time::Instant;
 
 use crate::access::Grant;
 use crate::delivery::{Ending, Outbox};
@@ -67,9 +69,17 @@ impl LiveSessions {
         }
     }
 
-    /// Ends every session.
-    pub fn end_all(&self, ending: Ending) {
-        self.end_where(|_| Some(ending));
+    /// Ends every session that is open now, one after the other and evenly over this time, or less for few: they all come
+    /// back, and whoever lets them in should not have them all at once.
+    pub async fn end_all(&self, ending: Ending, spread: Duration) {
+        // A table has no order, so who came together does not go together.
+        let sessions = self.all();
+        let begun = Instant::now();
+        let moments = moments(sessions.len(), spread);
+        for (session, moment) in sessions.into_iter().zip(moments) {
+            tokio::time::sleep_until(begun + moment).await;
+            session.outbox.end(ending);
+        }
     }
 
     /// The open sessions.
@@ -88,3 +98,16 @@ impl LiveSessions {
             .expect("invariant: no code panics while it holds this lock")
     }
 }
+
+/// When each of so many is told, from now.
+fn moments(count: usize, spread: Duration) -> impl Iterator<Item = Duration> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let spread = spread.min(TELL_INTERVAL_MAX.saturating_mul(count));
+    (0..count).map(move |index| spread.mul_f64(f64::from(index) / f64::from(count)))
+}
+
+/// Two hundred in a second are no crowd.
+const TELL_INTERVAL_MAX: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -119,9 +119,14 @@ impl Streaming {
             return Answer::Http(Refusal::Target.answer(&headers, mode));
         }
         let admitted = self.admission.admit(head, address, asks).await;
-        // Looked at after the session is registered: whoever drains ends what is registered, we refuse the rest.
-        let admitted = admitted.and_then(|admitted| match self.shutdown.is_draining() {
+        // Looked at after the session is registered: whoever drains ends what is registered, we refuse the rest. Where
+        // another process has taken over the rest is sent to it: an `EventSource` gives up for good when it is refused.
+        let admitted = admitted.and_then(|mut admitted| match self.shutdown.is_draining() {
             false => Ok(admitted),
+            true if self.shutdown.has_successor() => {
+                admitted.outlet.end(Ending::Draining);
+                Ok(admitted)
+            }
             true => Err(Refusal::Unavailable {
                 reason: "shutting down".to_owned(),
             }),
@@ -157,9 +162,9 @@ impl Streaming {
         self.feeds().all().iter().filter_map(down).collect()
     }
 
-    /// Ends every session.
-    pub fn end_all(&self, ending: Ending) {
-        self.metadata().live().end_all(ending);
+    /// Ends every session, over this time.
+    pub async fn end_all(&self, ending: Ending, spread: Duration) {
+        self.metadata().live().end_all(ending, spread).await;
     }
 
     /// Definitions, permissions, users.

@@ -1,5 +1,6 @@
 //! The word that the process ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ pub struct Shutdown {
     draining: CancellationToken,
     at_once: CancellationToken,
     fault: Arc<OnceLock<&'static str>>,
+    has_successor: Arc<AtomicBool>,
 }
 
 impl Shutdown {
@@ -21,6 +23,17 @@ impl Shutdown {
     /// Begins to drain: take nothing new, finish what runs.
     pub fn begin(&self) {
         self.draining.cancel();
+    }
+
+    /// Begins to drain because another process has taken over, on the same sockets.
+    pub fn hand_over(&self) {
+        self.has_successor.store(true, Ordering::Release);
+        self.begin();
+    }
+
+    /// Whether another process has taken over. Asked once draining has begun.
+    pub fn has_successor(&self) -> bool {
+        self.has_successor.load(Ordering::Acquire)
     }
 
     /// Begins to drain because this task, without which the process is of no use, has panicked.

@@ -11,12 +11,14 @@ use crate::lifecycle::Shutdown;
 
 /// The signals that the process hears, from the moment this exists.
 ///
-/// SIGTERM and SIGINT drain; a second one does not wait for what has not finished. SIGHUP asks for a reload.
+/// SIGTERM and SIGINT drain; a second one does not wait for what has not finished. SIGHUP asks for a reload, SIGUSR2 for an
+/// upgrade (nginx's signal for it).
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -29,11 +31,15 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// Passes signals on, until the task is dropped.
-    pub async fn pass_on(mut self, shutdown: Shutdown, reload: Reload) {
+    pub async fn pass_on(mut self, shutdown: Shutdown, wishes: Wishes) {
+        // One that drains for its successor's sake has not been told to hurry by the first signal: a service manager that stops
+        // the service sends it to both.
+        let mut is_first = true;
         loop {
             let name = tokio::select! {
                 // Ending goes before reloading: a reload is no use to a process that drains.
@@ -42,11 +48,19 @@ impl Signals {
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hang_up.recv() => {
                     tracing::info!(signal = "SIGHUP", "SIGHUP received, reloading");
-                    reload.request();
+                    wishes.reload.request();
+                    continue;
+                }
+                _ = self.user_2.recv() => {
+                    tracing::info!(signal = "SIGUSR2", "SIGUSR2 received, starting the process that replaces this one");
+                    wishes.upgrade.request();
                     continue;
                 }
             };
-            if shutdown.is_draining() {
+            let is_patient = std::mem::take(&mut is_first) && shutdown.has_successor();
+            if is_patient {
+                tracing::info!(signal = name, "{name} received, already draining");
+            } else if shutdown.is_draining() {
                 tracing::info!(
                     signal = name,
                     "{name} received again, not waiting any longer"
@@ -60,24 +74,33 @@ impl Signals {
     }
 }
 
-/// A wish to read the configuration anew. Clones are the same; wishes not yet heard are one.
+/// What signals ask for, besides an end.
 #[derive(Clone, Debug, Default)]
-pub struct Reload {
+pub struct Wishes {
+    /// To read the configuration anew.
+    pub reload: Wish,
+    /// To be replaced by a new process, on the same sockets.
+    pub upgrade: Wish,
+}
+
+/// A wish. Clones are the same; wishes not yet heard are one.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
     notify: Arc<Notify>,
 }
 
-impl Reload {
-    /// Makes one that nobody has asked for.
+impl Wish {
+    /// Makes one that nobody has.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for a reload.
+    /// Asks for it.
     pub fn request(&self) {
         self.notify.notify_one();
     }
 
-    /// Waits until a reload is asked for. One listener only.
+    /// Waits until it is asked for. One listener only.
     ///
     /// # Cancel safety
     /// Safe: a wish that was not returned is kept.

@@ -7,6 +7,12 @@ pub fn tell_ready() {
     tell(NotifyState::Ready);
 }
 
+/// Says that this process, which has taken over, is the service from now on. It is said by the one that was: systemd believes
+/// nobody else by default.
+pub fn tell_main(process: u32) {
+    tell(NotifyState::MainPid(process));
+}
+
 /// Says that the end has begun.
 pub fn tell_stopping() {
     tell(NotifyState::Stopping);

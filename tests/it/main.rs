@@ -25,3 +25,4 @@ mod session;
 mod support;
 mod systemd;
 mod tutorial;
+mod upgrade;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use sidestream::{
     delivery::{Ending, Outbox, channel},
-    lifecycle::{Reload, Shutdown, Signals, Tasks},
+    lifecycle::{Shutdown, Signals, Tasks, Wishes},
     session::{Closed, ClosedBy, ContentCoding, SessionSettings, Socket, close, sse, websocket},
 };
 use tokio::{
@@ -240,19 +240,21 @@ async fn a_client_that_never_reads_harms_nobody_and_is_dropped() {
 
 /// Signals go to this very process, which is safe as soon as they are listened to.
 #[tokio::test]
-async fn signals_reload_then_drain_then_hurry() {
+async fn signals_reload_and_upgrade_then_drain_then_hurry() {
     async fn signal(name: &str) {
         let id = std::process::id().to_string();
         let mut kill = tokio::process::Command::new("kill");
         assert!(kill.args([name, &id]).status().await.unwrap().success());
     }
     let tasks = Tasks::new();
-    let (shutdown, reload) = (Shutdown::new(), Reload::new());
+    let (shutdown, wishes) = (Shutdown::new(), Wishes::default());
     let signals = Signals::listen().unwrap();
-    let listening = tasks.spawn("signals", signals.pass_on(shutdown.clone(), reload.clone()));
+    let listening = tasks.spawn("signals", signals.pass_on(shutdown.clone(), wishes.clone()));
     in_time(async {
         signal("-HUP").await;
-        reload.requested().await;
+        wishes.reload.requested().await;
+        signal("-USR2").await;
+        wishes.upgrade.requested().await;
         assert!(!shutdown.is_draining());
         signal("-TERM").await;
         shutdown.draining().await;

@@ -1,13 +1,16 @@
 //! What systemd is told, and the unit for it.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tokio::net::UnixDatagram;
 
+use crate::support::client::{Client, Request};
 use crate::support::process::Process;
+use crate::support::upstream::Echo;
 
 #[tokio::test]
 async fn a_service_manager_is_told_of_start_and_end() {
@@ -46,6 +49,70 @@ async fn a_service_manager_is_told_of_start_and_end() {
     process.order("TERM");
     assert_eq!(told().await, "STOPPING=1");
     assert_eq!(process.exit_code(PATIENCE).await, 0);
+}
+
+/// Starts it with a listening socket as systemd does, and its log.
+fn activated(directory: &Path, toml: &str, socket: std::net::TcpListener) -> Process {
+    let file = directory.join("sidestream.toml");
+    std::fs::write(&file, toml).expect("written");
+    let mut command = Command::new("sh");
+    // The socket comes as standard error and becomes the first descriptor behind the standard ones.
+    command
+        .arg("-c")
+        .arg(r#"exec 3>&2 2>&1; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@""#);
+    command.args(["sh", env!("CARGO_BIN_EXE_sidestream"), "--config"]);
+    command.arg(&file);
+    Process::start_with(&command, None, OwnedFd::from(socket).into())
+}
+
+#[tokio::test]
+async fn sockets_of_systemd_are_listened_on_from_before_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let upstream = Echo::start().await;
+    let socket = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = socket.local_addr().expect("it is bound");
+        (socket, address)
+    };
+    let toml = |public: &str, admin: &str| {
+        let upstream = upstream.url();
+        format!(
+            "server.listen = [\"{public}\"]\nadmin.listen = \"{admin}\"\nupstream.url = \"{upstream}\"\nstreams.enabled = false\n"
+        )
+    };
+    for is_public in [true, false] {
+        let (socket, address) = socket();
+        // Nobody is there yet, and nobody is refused.
+        let request = if is_public { "/x" } else { "/health" };
+        let answer = tokio::spawn(Client::open(address, &Request::http("GET", request)));
+        let toml = match is_public {
+            true => toml(&address.to_string(), "127.0.0.1:0"),
+            false => toml("127.0.0.1:0", &address.to_string()),
+        };
+        let process = activated(directory.path(), &toml, socket);
+        let answer = answer.await.expect("it is answered");
+        assert_eq!(answer.status(), Some(200), "{}", answer.state());
+        process.order("TERM");
+        assert_eq!(process.exit_code(PATIENCE).await, 0);
+    }
+
+    // Clients of a socket that nobody listens on would wait for ever.
+    let (socket, address) = socket();
+    let process = activated(
+        directory.path(),
+        &toml("127.0.0.1:0", "127.0.0.1:0"),
+        socket,
+    );
+    let log = process.log.clone();
+    assert_eq!(process.exit_code(PATIENCE).await, 1);
+    let text = format!(
+        "listening on {address} was handed over, but no listener of the configuration has this address"
+    );
+    assert!(
+        log.lines().iter().any(|line| line.contains(&text)),
+        "{:?}",
+        log.lines()
+    );
 }
 
 /// What stands in the unit fits to what the configuration has by default.

@@ -39,7 +39,9 @@ pub struct Manner<'a> {
     pub head: Arc<HeadSettings>,
     /// How HTTP/2 is spoken, where it is.
     pub http2: &'a Http2Settings,
-    /// When it drains, an idle connection ends at once and a busy one after its answer, or after `drain`.
+    /// When it drains, an idle connection ends at once and a busy one after its answer, or after `drain`. Where another
+    /// process has taken over, idle ones end after half of that: a request that is on its way when its connection is closed is
+    /// lost, and there is no hurry, since new connections do not come here.
     pub shutdown: &'a Shutdown,
     /// How long a busy one may take then.
     pub drain: Duration,
@@ -164,8 +166,17 @@ where
         Some(ended) => ended,
         None => {
             is_ending.store(true, Ordering::Relaxed);
-            Pin::new(&mut connection).graceful_shutdown();
-            let finishing = poll_fn(|cx| connection.poll_without_shutdown(cx));
+            let finishing = async {
+                if manner.shutdown.has_successor() {
+                    // The next answer closes it.
+                    let one_more = poll_fn(|cx| connection.poll_without_shutdown(cx));
+                    if let Ok(ended) = timeout(manner.drain / 2, one_more).await {
+                        return ended;
+                    }
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+            };
             match timeout(manner.drain, finishing).await {
                 Ok(ended) => ended,
                 Err(_elapsed) => return End::Gone,

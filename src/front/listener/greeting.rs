@@ -29,10 +29,17 @@ pub(super) async fn hear(
     shutdown: &Shutdown,
 ) -> Option<Greeted> {
     let hearing = hear_out(stream, peer, local, settings);
+    let ended = async {
+        shutdown.draining().await;
+        if shutdown.has_successor() {
+            tokio::time::sleep(settings.drain / 2).await;
+        }
+    };
     let heard = tokio::select! {
-        // Nothing was promised to who has not even asked.
+        // Nothing was promised to who has not even asked. Where another process has taken over, who came here by chance is
+        // heard out: it would have been by the other one.
         biased;
-        () = shutdown.draining() => return None,
+        () = ended => return None,
         heard = hearing => heard,
     };
     match heard {

@@ -1,12 +1,12 @@
-//! What a reload and a shutdown promise.
+//! What a wish and a shutdown promise.
 
-use crate::lifecycle::{Reload, Shutdown};
+use crate::lifecycle::{Shutdown, Wish};
 
 // The signals themselves are sent to a real process, in the integration tests.
 
 #[tokio::test]
-async fn wishes_for_a_reload_are_kept_and_are_one() {
-    let reload = Reload::new();
+async fn wishes_are_kept_and_are_one() {
+    let reload = Wish::new();
     reload.request();
     reload.clone().request();
     reload.requested().await;
@@ -32,4 +32,13 @@ async fn hurry_also_begins() {
     let shutdown = Shutdown::new();
     shutdown.hurry();
     shutdown.draining().await;
+}
+
+#[tokio::test]
+async fn a_hand_over_drains_and_says_so() {
+    let shutdown = Shutdown::new();
+    assert!(!shutdown.has_successor());
+    shutdown.clone().hand_over();
+    shutdown.draining().await;
+    assert!(shutdown.has_successor());
 }

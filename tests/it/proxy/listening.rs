@@ -122,6 +122,38 @@ async fn draining_closes_idle_connections_and_finishes_running_requests() {
 }
 
 #[tokio::test]
+async fn with_a_successor_a_kept_connection_has_one_more_answer() {
+    let settings = ListenerSettings {
+        drain: Duration::from_secs(3),
+        ..ListenerSettings::default()
+    };
+    let upstream = Upstream::bind().await;
+    let front = Front::start(Forwarding::new(upstream.settings()), settings);
+    let mut kept = front.client().await;
+    let mut silent = front.client().await;
+    let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    kept.send(get).await;
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    peer.send(answer).await;
+    assert!(!kept.until("\r\n\r\nok").await.contains("close"));
+
+    let address = front.address;
+    front.shutdown.hand_over();
+    while tokio::net::TcpStream::connect(address).await.is_ok() {}
+    kept.send(get).await;
+    peer.head().await;
+    peer.send(answer).await;
+    let last = kept.rest().await;
+    let says_so = last.contains("\r\nConnection: close\r\n");
+    assert!(says_so && last.ends_with("\r\n\r\nok"), "{last}");
+    // Nor is it waited for for ever.
+    assert_eq!(silent.rest().await, "");
+    front.ended().await;
+}
+
+#[tokio::test]
 async fn what_does_not_end_within_the_drain_time_is_dropped() {
     let settings = ListenerSettings {
         drain: Duration::from_millis(20),

@@ -180,6 +180,36 @@ async fn draining_does_not_wait_for_a_handshake() {
     front.ended().await;
 }
 
+#[tokio::test]
+async fn with_a_successor_a_handshake_that_has_begun_is_finished() {
+    let upstream = Upstream::bind().await;
+    let identity = Identity::new();
+    let front = front(&upstream, settings(&Files::of(&identity)));
+    let begun = front.client().await;
+    let mut clear = front.client().await;
+    clear.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    clear.rest().await;
+    let address = front.address;
+    front.shutdown.hand_over();
+    while tokio::net::TcpStream::connect(address).await.is_ok() {}
+    let connector = client(&[&identity], ONLY_13, &[]);
+    let mut stream = within(connect(&connector, begun.stream))
+        .await
+        .expect("served");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await;
+    let mut answer = Vec::new();
+    within(stream.read_to_end(&mut answer)).await.expect("read");
+    assert!(answer.ends_with(b"\r\n\r\nok"));
+    front.ended().await;
+}
+
 #[test]
 fn files_that_cannot_be_used_are_named() {
     #[track_caller]

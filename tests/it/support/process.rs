@@ -120,6 +120,11 @@ impl Process {
     ///
     /// The command's own environment variables and working directory are kept, its pipes are not.
     pub(crate) fn start(command: &Command, scratch: Option<&Path>) -> Self {
+        Self::start_with(command, scratch, Stdio::piped())
+    }
+
+    /// As [`Self::start`]; what the command finds as its standard error is not read if it is no pipe.
+    pub(crate) fn start_with(command: &Command, scratch: Option<&Path>, stderr: Stdio) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(SUPERVISOR).arg("supervisor");
         shell.arg(scratch.unwrap_or(Path::new("")));
@@ -134,20 +139,26 @@ impl Process {
         // is still there to clean up.
         shell.process_group(0);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut shell = shell.stderr(Stdio::piped()).spawn().expect("sh can be run");
+        let mut shell = shell.stderr(stderr).spawn().expect("sh can be run");
         let mut stdout = BufReader::new(shell.stdout.take().expect("it is piped"));
-        let stderr = shell.stderr.take().expect("it is piped");
+        let stderr = shell.stderr.take().map(|pipe| Box::new(pipe) as _);
         let mut pid = String::new();
         stdout.read_line(&mut pid).expect("the shell tells the pid");
         Self {
             orders: shell.stdin.take(),
             shell,
-            log: collect([Box::new(stdout), Box::new(stderr)]),
+            log: collect(
+                [Some(Box::new(stdout) as _), stderr]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+            ),
             pid: pid.trim().parse().expect("the first line is the pid"),
         }
     }
 
-    /// Sends a signal by its short name, such as `TERM`; `keep` leaves the scratch directory for later.
+    /// Sends a signal by its short name, such as `TERM`, or with a process id behind it to another one that came of it; `keep`
+    /// leaves the scratch directory for later, `family` makes whatever the child has started end with it.
     pub(crate) fn order(&self, name: &str) {
         let mut orders = self.orders.as_ref().expect("it is taken by drop only");
         writeln!(orders, "{name}").expect("the shell lives as long as its input is open");
@@ -182,7 +193,7 @@ impl Drop for Process {
 }
 
 /// Reads lines from all `pipes`, each in a thread of its own: it must go on whichever runtime comes and goes.
-fn collect(pipes: [Box<dyn Read + Send>; 2]) -> Log {
+fn collect(pipes: Vec<Box<dyn Read + Send>>) -> Log {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let (tell, seen) = watch::channel((0, false));
     let tell = Arc::new(tell);
@@ -218,15 +229,26 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 
 /// `$1` is the scratch directory or nothing, the rest the command. The inner shell tells its pid and becomes the child.
 const SUPERVISOR: &str = r#"
-scratch=$1; shift
+scratch=$1; shift; family=
 sh -c 'echo $$; exec "$@"' child "$@" </dev/null &
 child=$!
 exec >/dev/null 2>&1
 while read -r order; do
-  case $order in keep) scratch=;; *) kill -s "$order" "$child";; esac
+  case $order in
+    keep) scratch=;; family) family=yes;;
+    *' '*) kill -s $order;; *) kill -s "$order" "$child";;
+  esac
 done
 kill -s KILL "$child"
 wait "$child"; code=$?
+if [ -n "$family" ]; then
+  for stat in /proc/[0-9]*/stat; do
+    pid=${stat#/proc/}; pid=${pid%/stat}; read -r line <"$stat" || continue
+    # Behind the name in brackets: state, parent, group.
+    set -- ${line##*) }
+    if [ "$3" = $$ ] && [ "$pid" != $$ ]; then kill -s KILL "$pid"; fi
+  done
+fi
 if [ -n "$scratch" ]; then rm -rf "$scratch"; fi
 exit "$code"
 "#;

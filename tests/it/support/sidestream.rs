@@ -61,6 +61,17 @@ impl Sidestream {
         Self::listening(Process::start(&command, Some(&directory))).await
     }
 
+    /// Starts what lies as `sidestream` in this directory, with its `sidestream.toml`; what replaces it ends with it, and the
+    /// directory goes.
+    pub(crate) async fn installed(directory: &Path, environment: &[(&str, PathBuf)]) -> Self {
+        let mut command = Command::new(directory.join("sidestream"));
+        command.arg("--config").arg(directory.join(CONFIG));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        let process = Process::start(&command, Some(directory));
+        process.order("family");
+        Self::listening(process).await
+    }
+
     /// As [`Self::start`], but whatever it says goes to a disk that is full.
     pub(crate) async fn start_unheard(toml: &str) -> Self {
         // It cannot tell which ports it took. The third output is none, and says when it has ended.
@@ -190,6 +201,11 @@ pub(crate) fn example(name: &str) -> PathBuf {
     binary
 }
 
+/// The binary under test.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(BINARY)
+}
+
 fn launch(toml: &str) -> Process {
     launch_with_files(toml, None)
 }
@@ -209,8 +225,8 @@ fn launch_with_files(toml: &str, files_max: Option<u32>) -> Process {
     Process::start(&command, Some(&directory))
 }
 
-fn write_config(directory: &Path, toml: &str) -> PathBuf {
-    let file = directory.join("sidestream.toml");
+pub(crate) fn write_config(directory: &Path, toml: &str) -> PathBuf {
+    let file = directory.join(CONFIG);
     std::fs::write(&file, toml).expect("the build directory can be written");
     file
 }
@@ -226,6 +242,7 @@ fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
 
 /// As the configurations of tests have it.
 const ANY_PORT: &str = "127.0.0.1:0";
+const CONFIG: &str = "sidestream.toml";
 const BINARY: &str = env!("CARGO_BIN_EXE_sidestream");
 const EXIT_WAIT: Duration = Duration::from_secs(20);
 const DROP_WAIT: Duration = Duration::from_secs(3);
