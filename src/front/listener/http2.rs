@@ -99,6 +99,7 @@ where
         manner,
         pulse: Pulse::new(pings, manner.http2),
         idle: Deadline::default(),
+        goodbye: Deadline::default(),
         end_at: None,
         cancels: Cancels::default(),
     };
@@ -107,7 +108,8 @@ where
     poll_fn(|cx| {
         if !is_draining && draining.poll(cx).is_ready() {
             is_draining = true;
-            serving.end_within(manner.drain);
+            serving.connection.graceful_shutdown();
+            serving.end_at = Some(Box::pin(sleep(manner.drain)));
         }
         serving.poll(cx)
     })
@@ -149,7 +151,9 @@ struct Serving<'a, IO, S> {
     pulse: Pulse,
     /// When a connection on which nothing is under way is given up.
     idle: Deadline,
-    /// When it ends whatever is under way: set once the client was told to begin nothing more.
+    /// When it is given up if the client, told to begin nothing more, does not go.
+    goodbye: Deadline,
+    /// When it ends, whatever is under way.
     end_at: Option<Pin<Box<Sleep>>>,
     cancels: Cancels,
 }
@@ -166,6 +170,13 @@ where
                 && end_at.as_mut().poll(cx).is_ready()
             {
                 return Poll::Ready(());
+            }
+            if self.goodbye.poll(cx).is_ready() {
+                if !self.is_busy() {
+                    return Poll::Ready(());
+                }
+                // It had begun something before it was told.
+                self.goodbye.clear();
             }
             if self.is_busy() && self.pulse.poll(cx).is_ready() {
                 tracing::debug!(client = %self.client.peer, "a client answers no ping");
@@ -186,7 +197,8 @@ where
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {
                     ready!(self.poll_idle(cx));
-                    self.end_within(GOODBYE_TIME_MAX);
+                    self.connection.graceful_shutdown();
+                    self.goodbye.set(GOODBYE_TIME_MAX);
                 }
             }
         }
@@ -213,7 +225,7 @@ where
 
     /// Waits until nothing has been under way for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_busy() || self.end_at.is_some() {
+        if self.is_busy() || self.goodbye.is_set() || self.end_at.is_some() {
             self.idle.clear();
             return Poll::Pending;
         }
@@ -221,12 +233,6 @@ where
             self.idle.set(self.manner.head.idle_max);
         }
         self.idle.poll(cx)
-    }
-
-    /// Has the client begin nothing more, and what is under way end in time.
-    fn end_within(&mut self, time: Duration) {
-        self.connection.graceful_shutdown();
-        self.end_at = Some(Box::pin(sleep(time)));
     }
 }
 
@@ -239,7 +245,7 @@ struct Cancels {
 }
 
 impl Cancels {
-    /// Counts one; says whether they are too many.
+    /// Counts one; says, once, that they are too many.
     fn is_flood(&mut self) -> bool {
         let now = Instant::now();
         let is_over = |since: Instant| now.duration_since(since) > CANCELS_SPAN;
@@ -248,7 +254,7 @@ impl Cancels {
             self.count = 0;
         }
         self.count += 1;
-        self.count > CANCELS_MAX
+        self.count == CANCELS_MAX + 1
     }
 }
 

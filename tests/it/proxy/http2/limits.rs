@@ -125,11 +125,12 @@ async fn a_connection_without_requests_is_told_to_go() {
         settings(|settings| settings.head.idle_max = Duration::from_millis(200)),
     );
     let mut client = Http2::clear(front.address).await;
-    // A request under way is no idleness.
     let (answer, _) = client.begin(get("/"), true).await;
     let mut peer = upstream.accept().await;
     peer.head().await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // A request under way is no idleness; one that begins later and has none ends before.
+    let mut idle = Http2::clear(front.address).await;
+    within(idle.ended()).await.expect("without an error");
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         .await;
     let answer = within(answer).await.expect("an answer");
