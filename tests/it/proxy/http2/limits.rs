@@ -141,6 +141,43 @@ async fn a_connection_without_requests_is_told_to_go() {
     within(client.ended()).await.expect("without an error");
 }
 
+/// A request that the client began before it heard that it shall go is answered, however long that takes.
+#[tokio::test]
+async fn a_request_that_crosses_the_goodbye_is_finished() {
+    let upstream = Upstream::bind().await;
+    let front = Front::start(
+        Forwarding::new(upstream.settings()),
+        settings(|settings| settings.head.idle_max = Duration::from_millis(200)),
+    );
+    // Neither says that it has heard.
+    let (mut client, mut silent) = (frames::connect(&front).await, frames::connect(&front).await);
+    for peer in [&mut client, &mut silent] {
+        while within(Frame::read(peer)).await.expect("a frame").kind != frames::GOAWAY {}
+    }
+    let head = frames::block(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "h"),
+        (":path", "/"),
+    ]);
+    let whole = frames::END_HEADERS | frames::END_STREAM;
+    client
+        .send(Frame::new(frames::HEADERS, whole, 1, head).bytes())
+        .await;
+    let mut peer = upstream.accept().await;
+    peer.head().await;
+    // The other one is given up meanwhile.
+    within(async { while Frame::read(&mut silent).await.is_some() {} }).await;
+    peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    let answer = loop {
+        let frame = within(Frame::read(&mut client)).await.expect("a frame");
+        if frame.kind == frames::HEADERS {
+            break frame;
+        }
+    };
+    assert_eq!(answer.status(), 204);
+}
+
 #[tokio::test]
 async fn draining_finishes_what_is_under_way_and_lets_nothing_begin() {
     let upstream = Upstream::bind().await;
