@@ -161,6 +161,8 @@ pub(crate) struct Setup {
     pub(crate) password_cost: u32,
     /// `limits.ring`.
     pub(crate) ring: &'static str,
+    /// The API. Nobody listens on port 1: the streams half works without.
+    pub(crate) upstream: SocketAddr,
 }
 
 impl Default for Setup {
@@ -169,6 +171,7 @@ impl Default for Setup {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             password_cost: 4,
             ring: "16MiB",
+            upstream: SocketAddr::from(([127, 0, 0, 1], 1)),
         }
     }
 }
@@ -197,12 +200,12 @@ impl Sidestream {
         store(mongo, database, setup.password_cost).await?;
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sidestream.toml");
-        // Nobody listens on port 1: the streams half works without the upstream. No line for each of thousands of sessions.
+        // No line for each of thousands of sessions.
         let config = format!(
-            "[server]\nlisten = [\"{}\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n\
+            "[server]\nlisten = [\"{}\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://{}\"\n\
              [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n[log]\naccess = false\n\
              [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n[limits]\nring = \"{}\"\n",
-            setup.listen, setup.ring
+            setup.listen, setup.upstream, setup.ring
         );
         fs::write(&file, config)?;
         let (address, process) = run(&file)?;

@@ -120,6 +120,9 @@ impl Forwarder {
         let mut kept = self.pool.kept();
         // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
         while let Some(upstream) = kept {
+            if !may_repeat {
+                upstream.look_first();
+            }
             match self.attempt(upstream, &outgoing.head, next, &side).await {
                 Ok(forwarded) => return Ok(forwarded),
                 Err(ExchangeError::Unsent(request)) => next = *request,

@@ -28,7 +28,7 @@ use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
 pub(crate) use self::{
-    head_swap::{HeadSwap, Heads},
+    head_swap::{HeadSwap, Heads, Look},
     stream::UpstreamStream,
     upload::{RequestBody, Upload},
     upstream::{ExchangeError, Upstream, UpstreamBody},

@@ -6,6 +6,7 @@ mod forwarding;
 mod greeting;
 mod heads;
 mod http2;
+mod idle;
 mod listening;
 mod secure;
 mod smuggling;

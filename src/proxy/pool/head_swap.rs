@@ -4,7 +4,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -18,7 +21,11 @@ use crate::proxy::{
 
 /// What is laid down by one side of a connection for the other: by whoever asks, and by its [`HeadSwap`].
 #[derive(Debug, Default)]
-pub(crate) struct Heads(Mutex<Laid>);
+pub(crate) struct Heads {
+    laid: Mutex<Laid>,
+    /// The next request goes out only if the socket has nothing to say.
+    looks: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Laid {
@@ -36,6 +43,12 @@ impl Heads {
         laid.interim.clear();
     }
 
+    /// Has the socket itself asked whether it has ended, before the next request is written: the reactor knows of an end only
+    /// from its last turn on, which under load was a while ago.
+    pub(crate) fn look_first(&self) {
+        self.looks.store(true, Ordering::Relaxed);
+    }
+
     /// Takes the head of the answer that hyper has read.
     pub(crate) fn take_answer(&self) -> Option<AnswerHead> {
         self.laid().answer.take()
@@ -47,8 +60,14 @@ impl Heads {
     }
 
     fn laid(&self) -> MutexGuard<'_, Laid> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.laid.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A socket that can be asked.
+pub(crate) trait Look {
+    /// Whether it has anything to say now, be it only that it has ended. Nothing is read.
+    fn is_readable_now(&self) -> bool;
 }
 
 /// A socket on which hyper's heads become those in [`Heads`], and the other way round; all else passes through.
@@ -159,13 +178,20 @@ impl<S> HeadSwap<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeadSwap<S> {
+impl<S: AsyncRead + Look + Unpin> AsyncRead for HeadSwap<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.heads.looks.load(Ordering::Relaxed) && !this.is_awaiting {
+            this.heads.looks.store(false, Ordering::Relaxed);
+            if this.io.is_readable_now() {
+                // hyper takes it for its end. What is said without being asked is a goodbye at best.
+                return Poll::Ready(Ok(()));
+            }
+        }
         loop {
             if !this.handing.is_empty() {
                 this.hand_out(buf);
@@ -226,6 +252,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadSwap<S> {
                 Some(hypers) => {
                     let ours = laid.request.take().unwrap_or_default();
                     this.swap.begin(ours, hypers.end);
+                    this.heads.looks.store(false, Ordering::Relaxed);
                     this.is_awaiting = true;
                 }
                 None => (),

@@ -2,12 +2,14 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -22,7 +24,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Names, ProxyError, UpstreamAddress};
+use super::{Look, Names, ProxyError, UpstreamAddress};
 
 /// A socket to the upstream.
 #[derive(Debug)]
@@ -93,6 +95,18 @@ pub(in crate::proxy) fn tls_connector(
 fn in_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, ProxyError> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     read.map_err(|error| ProxyError::Tls(format!("{}: {error}", file.display())))
+}
+
+impl Look for UpstreamStream {
+    fn is_readable_now(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0),
+            Self::Unix(stream) => SockRef::from(stream),
+        };
+        let looked = socket.peek(&mut [MaybeUninit::uninit()]);
+        !looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl AsyncRead for UpstreamStream {

@@ -113,6 +113,11 @@ impl Upstream {
         outcome
     }
 
+    /// Makes sure that the connection has not ended before the next request is written, for one that may not be sent twice.
+    pub(crate) fn look_first(&self) {
+        self.heads.look_first();
+    }
+
     /// Returns whether the next request may be sent: the answer was read whole, the request was sent whole.
     fn is_ready(&mut self) -> bool {
         if !self.sender.is_ready() {

@@ -5,8 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::{HeadSwap, Heads};
+use super::{HeadSwap, Heads, Look};
 use crate::proxy::{answer::AnswerHead, swap::mark};
+
+/// It always has something to say.
+impl Look for DuplexStream {
+    fn is_readable_now(&self) -> bool {
+        true
+    }
+}
 
 struct Scene {
     io: HeadSwap<DuplexStream>,
@@ -145,4 +152,18 @@ async fn what_comes_unasked_passes() {
         .await;
     assert_eq!(seen, "HTTP/1.1 408 Late\r\nA: 1\r\n\r\n");
     assert_eq!(scene.heads.take_answer(), None);
+}
+
+#[tokio::test]
+async fn who_looks_first_reads_an_end_until_the_request_is_out() {
+    let mut scene = Scene::new();
+    let mut room = [0; 8];
+    scene.heads.look_first();
+    assert_eq!(scene.io.read(&mut room).await.expect("read"), 0);
+    // Once only, and never in the place of an answer.
+    scene.heads.look_first();
+    scene.ask("", "GET / HTTP/1.1\r\n\r\n").await;
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    scene.upstream.write_all(answer).await.expect("sent");
+    assert_ne!(scene.io.read(&mut room).await.expect("read"), 0);
 }
