@@ -105,7 +105,7 @@ async fn side(bench: &Bench, database: &str, sessions: usize, seen: Seen) -> Out
             Seen::ByVariable => (MINE, Some(format!("n={user}"))),
             Seen::ByReadFilter => (ALL, None),
         };
-        let target = Target::of(sidestream.address, path).as_user(&user, PASSWORD);
+        let target = Target::of(sidestream.address, path).with_user(&user, PASSWORD);
         crowd.open(&target, 1, |_| query.clone()).await?;
     }
     let source = bench.source(database, OURS, &writer);

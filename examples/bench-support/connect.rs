@@ -88,11 +88,11 @@ impl Target {
             tls: None,
             transport: Transport::WebSocket,
         }
-        .as_user("admin", "secret")
+        .with_user("admin", "secret")
     }
 
     /// The same, as somebody else.
-    pub(crate) fn as_user(self, name: &str, password: &str) -> Self {
+    pub(crate) fn with_user(self, name: &str, password: &str) -> Self {
         let credentials = STANDARD.encode(format!("{name}:{password}"));
         Self {
             authorization: Some(format!("Basic {credentials}")),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::pin::Pin;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -18,7 +17,7 @@ fn at(last: u8) -> IpAddr {
 /// Logins that wait, by what they are called here.
 struct Waiting {
     turns: Arc<Turns>,
-    logins: BTreeMap<String, Pin<Box<dyn Future<Output = Result<Turn, TooMany>> + Send>>>,
+    logins: BTreeMap<String, BoxFuture<'static, Result<Turn, TooMany>>>,
 }
 
 impl Waiting {
@@ -36,8 +35,7 @@ impl Waiting {
     /// `false` if it is told to come back at once.
     fn enter(&mut self, called: &str, address: u8, name: &'static str) -> bool {
         let turns = Arc::clone(&self.turns);
-        let mut login: BoxFuture<'_, _> =
-            async move { turns.take(at(address), name, WAIT).await }.boxed();
+        let mut login = async move { turns.take(at(address), name, WAIT).await }.boxed();
         match (&mut login).now_or_never() {
             None => self.logins.insert(called.to_owned(), login).is_none(),
             Some(Err(TooMany)) => false,
