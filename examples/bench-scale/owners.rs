@@ -20,7 +20,8 @@ use crate::{
 /// Sidestream's CPU per event, for 10,000 sessions of 1,000 users: whose own `@user._id` is in their permission's read
 /// filter, or who bring it as a variable.
 pub(crate) async fn read_filters(bench: &Bench) -> Outcome<()> {
-    let sessions = open_files_max().saturating_sub(200).min(10_000) / USERS * USERS;
+    // Those of both sides are clients of this process.
+    let sessions = (open_files_max() / 2).saturating_sub(200).min(10_000) / USERS * USERS;
     let mut sides = [
         side(
             bench,

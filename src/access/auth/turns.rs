@@ -1,11 +1,12 @@
 //! Whose hash is computed next.
 //!
 //! A hash takes a quarter of a second on purpose, so whoever sends more logins than can be computed makes a queue. It is fair:
-//! addresses take turns, and the names behind one address do. A guesser of passwords, however many he sends, holds up
-//! another address by one hash, and another name behind the same address (a proxy's) by one more. A full queue gives up
-//! the last place of whoever has most.
+//! addresses take turns, and the names behind one address do; whoever comes anew is next, every other time. A guesser of
+//! passwords, however many he sends, holds up another address by the hash that is being computed, and another name
+//! behind the same address (a proxy's) likewise. A full queue gives up the last place of whoever has most.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -28,8 +29,8 @@ struct State {
     waiting: usize,
     /// Tells one who waits from all others.
     next: u64,
-    /// Those with somebody who waits, in the order of their turns.
-    addresses: VecDeque<IpAddr>,
+    /// Those with somebody who waits.
+    addresses: Rotation<IpAddr>,
     lines: HashMap<IpAddr, Line>,
 }
 
@@ -37,9 +38,59 @@ struct State {
 #[derive(Debug, Default)]
 struct Line {
     waiting: usize,
-    /// Those with somebody who waits, in the order of their turns.
-    names: VecDeque<String>,
+    /// Those with somebody who waits.
+    names: Rotation<String>,
     logins: HashMap<String, VecDeque<(u64, oneshot::Sender<Turn>)>>,
+}
+
+/// In which order those who wait have their turns.
+#[derive(Debug)]
+struct Rotation<K> {
+    /// Who has had none yet.
+    new: VecDeque<K>,
+    /// Who has had one, the longest ago first.
+    served: VecDeque<K>,
+    /// One who came anew was just given the turn of one who was served before.
+    is_owed: bool,
+}
+
+impl<K> Default for Rotation<K> {
+    fn default() -> Self {
+        Self {
+            new: VecDeque::new(),
+            served: VecDeque::new(),
+            is_owed: false,
+        }
+    }
+}
+
+impl<K: Eq + Hash> Rotation<K> {
+    fn enter(&mut self, who: K) {
+        self.new.push_back(who);
+    }
+
+    /// Takes out who is next: one who came anew, but of two turns one is of those who were served before.
+    fn next(&mut self) -> Option<K> {
+        if self.is_owed
+            && let Some(who) = self.served.pop_front()
+        {
+            self.is_owed = false;
+            return Some(who);
+        }
+        let new = self.new.pop_front();
+        self.is_owed = new.is_some() && !self.served.is_empty();
+        new.or_else(|| self.served.pop_front())
+    }
+
+    /// Puts one back who has more.
+    fn again(&mut self, who: K) {
+        self.served.push_back(who);
+    }
+
+    fn leave(&mut self, who: &K) {
+        self.new.retain(|other| other != who);
+        self.served.retain(|other| other != who);
+    }
 }
 
 /// Leave to compute one hash. It goes with the work: a client that leaves does not make room for more than there is.
@@ -71,7 +122,7 @@ impl Turns {
                 free: concurrent.max(1),
                 waiting: 0,
                 next: 0,
-                addresses: VecDeque::new(),
+                addresses: Rotation::default(),
                 lines: HashMap::new(),
             }),
         })
@@ -164,12 +215,12 @@ impl State {
         self.waiting += 1;
         let line = self.lines.entry(address).or_default();
         if line.waiting == 0 {
-            self.addresses.push_back(address);
+            self.addresses.enter(address);
         }
         line.waiting += 1;
         let logins = line.logins.entry(name.to_owned()).or_default();
         if logins.is_empty() {
-            line.names.push_back(name.to_owned());
+            line.names.enter(name.to_owned());
         }
         logins.push_back((number, sender));
         (number, turn)
@@ -177,9 +228,9 @@ impl State {
 
     /// Takes out who is next.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let address = self.addresses.pop_front()?;
+        let address = self.addresses.next()?;
         let line = self.lines.get_mut(&address)?;
-        let name = line.names.pop_front()?;
+        let name = line.names.next()?;
         let logins = line.logins.get_mut(&name)?;
         let (_, sender) = logins.pop_front()?;
         self.waiting -= 1;
@@ -187,12 +238,12 @@ impl State {
         if logins.is_empty() {
             line.logins.remove(&name);
         } else {
-            line.names.push_back(name);
+            line.names.again(name);
         }
         if line.waiting == 0 {
             self.lines.remove(&address);
         } else {
-            self.addresses.push_back(address);
+            self.addresses.again(address);
         }
         Some(sender)
     }
@@ -212,11 +263,11 @@ impl State {
         line.waiting -= left;
         if logins.is_empty() {
             line.logins.remove(name);
-            line.names.retain(|other| other != name);
+            line.names.leave(&name.to_owned());
         }
         if line.waiting == 0 {
             self.lines.remove(&address);
-            self.addresses.retain(|other| *other != address);
+            self.addresses.leave(&address);
         }
     }
 }

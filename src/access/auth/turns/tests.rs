@@ -72,7 +72,8 @@ impl Waiting {
         assert!(self.logins.is_empty());
         let state = self.turns.lock();
         assert_eq!((state.free, state.waiting), (1, 0));
-        assert!(state.lines.is_empty() && state.addresses.is_empty());
+        assert!(state.lines.is_empty());
+        assert!(state.addresses.new.is_empty() && state.addresses.served.is_empty());
         order
     }
 }
@@ -94,6 +95,40 @@ async fn addresses_take_turns_and_so_do_the_names_behind_one() {
         order,
         ["guess 1", "elsewhere", "beside", "guess 2", "guess 3"]
     );
+}
+
+#[tokio::test]
+async fn who_comes_anew_waits_for_the_hash_that_is_being_computed_and_no_other() {
+    let (mut waiting, turn) = Waiting::behind(100).await;
+    for guess in ["guess 1", "guess 2", "guess 3"] {
+        assert!(waiting.enter(guess, 1, "ann"));
+    }
+    drop(turn);
+    let (first, turn) = waiting.done().pop().expect("its turn");
+    assert_eq!(first, "guess 1");
+    // While it is computed.
+    assert!(waiting.enter("elsewhere", 2, "ann"));
+    assert!(waiting.enter("beside", 1, "bob"));
+    let order = waiting.order(turn.expect("its turn"));
+    assert_eq!(order, ["elsewhere", "beside", "guess 2", "guess 3"]);
+}
+
+#[tokio::test]
+async fn who_waits_behind_many_that_come_anew_has_every_other_turn() {
+    let mut rotation = Rotation::default();
+    rotation.enter(0);
+    assert_eq!(rotation.next(), Some(0));
+    rotation.again(0);
+    let mut turns = 0;
+    for new in 1..=10 {
+        rotation.enter(new);
+        let next = rotation.next();
+        if next == Some(0) {
+            rotation.again(0);
+            turns += 1;
+        }
+    }
+    assert_eq!(turns, 5);
 }
 
 #[tokio::test]
