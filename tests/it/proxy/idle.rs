@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use http::Request;
-use hyper::body::Incoming;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sidestream::front::listener::{Answer, ConnectionInfo, ListenerSettings, Service};
-use sidestream::proxy::ProxySettings;
+use sidestream::proxy::{ClientBody, ProxySettings};
 use socket2::SockRef;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -243,7 +242,7 @@ struct Closing {
 impl Service for Closing {
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         // No turn of the reactor in between could tell of it.
@@ -284,7 +283,7 @@ struct Shared(Arc<Closing>);
 impl Service for Shared {
     fn call<'a>(
         &'a self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         connection: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         self.0.call(request, connection)
