@@ -75,10 +75,16 @@ where
     S: Service,
 {
     let handshake = builder(manner).handshake::<_, Bytes>(Http2Io::new(io));
+    let ended = async {
+        manner.shutdown.draining().await;
+        if manner.shutdown.has_successor() {
+            sleep(manner.drain / 2).await;
+        }
+    };
     let opened = tokio::select! {
-        // Nothing was promised to who has not even asked.
+        // Nothing was promised to who has not even asked; but for who came here by chance, where another process has taken over.
         biased;
-        () = manner.shutdown.draining() => return,
+        () = ended => return,
         opened = timeout(manner.head.time_max, handshake) => opened,
     };
     let mut connection = match opened {
