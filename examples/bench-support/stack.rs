@@ -204,7 +204,7 @@ impl Sidestream {
         let config = format!(
             "[server]\nlisten = [\"{}\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://{}\"\n\
              [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n[log]\naccess = false\n\
-             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n[limits]\nring = \"{}\"\n",
+             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n[limits]\nring = \"{}\"\nfinds_per_second = 10000\n",
             setup.listen, setup.upstream, setup.ring
         );
         fs::write(&file, config)?;
