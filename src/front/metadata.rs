@@ -64,10 +64,9 @@ pub struct Metadata {
     properties: Mutex<HashMap<Arc<str>, Arc<Properties>>>,
     live: Arc<LiveSessions>,
     watching: Watching,
-    permits: AtomicU64,
     /// Of which revision of the mirror the snapshot of permissions is.
     permitted: AtomicU64,
-    /// The number of permits by which all live sessions have been judged.
+    /// By which revision all live sessions have been judged.
     judged: AtomicU64,
     /// When the last reading of the permissions before a refusal began.
     asked: tokio::sync::Mutex<Option<Instant>>,
@@ -126,7 +125,6 @@ impl Metadata {
         Self {
             watching: Watching::new(rests_on, settings.grace),
             properties: Mutex::default(),
-            permits: AtomicU64::new(0),
             permitted: AtomicU64::new(0),
             judged: AtomicU64::new(0),
             asked: tokio::sync::Mutex::default(),
@@ -264,13 +262,13 @@ impl Metadata {
             return Ok(());
         };
         mirror.load().await?;
-        self.permit();
+        self.permit_if_changed(mirror);
         Ok(())
     }
 
-    /// How often the permissions have been replaced: whoever was judged by another number may be judged anew.
+    /// Of which revision the permissions are: whoever was judged by another may be judged anew.
     pub fn permissions_version(&self) -> u64 {
-        self.permits.load(Ordering::Acquire)
+        self.permitted.load(Ordering::Acquire)
     }
 
     /// Asks MongoDB for the permissions before somebody is refused: one may have been written behind our back just now.
@@ -374,7 +372,7 @@ impl Metadata {
     /// Makes the snapshot of permissions, if it is not the mirror's any more: the feed may have brought a change to that just
     /// now, and not to this yet.
     fn permit_if_changed(&self, mirror: &Mirror) {
-        if self.permitted.load(Ordering::Acquire) != mirror.revision() {
+        if self.permissions_version() != mirror.revision() {
             self.permit();
         }
     }
@@ -395,7 +393,6 @@ impl Metadata {
         let documents = documents.map(|(document, _)| document);
         let problems = self.access.replace_permissions(documents);
         self.permitted.store(revision, Ordering::Release);
-        self.permits.fetch_add(1, Ordering::Release);
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             tracing::warn!(permission = %problem.id, reason = problem.reason, "permission cannot be used, it lets nobody in");
         }

@@ -6,7 +6,6 @@
 //! behind the same address (a proxy's) likewise. A full queue gives up the last place of whoever has most.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -64,7 +63,7 @@ impl<K> Default for Rotation<K> {
     }
 }
 
-impl<K: Eq + Hash> Rotation<K> {
+impl<K: PartialEq> Rotation<K> {
     fn enter(&mut self, who: K) {
         self.new.push_back(who);
     }

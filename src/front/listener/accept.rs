@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -131,7 +132,14 @@ impl<S: Service> Way<S> {
             Some(Greeted::Secure(stream, client)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
                 if is_http2 {
-                    Box::pin(http2::serve(*stream, &client, service, &manner)).await;
+                    Box::pin(http2::serve(
+                        *stream,
+                        Bytes::new(),
+                        &client,
+                        service,
+                        &manner,
+                    ))
+                    .await;
                 } else {
                     Box::pin(connection::serve(stream, client, service, &manner)).await;
                 }

@@ -22,11 +22,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
-    Answer, Http2Settings, Io, Service, Session, TakenSocket,
-    alarm::Alarm,
-    http2::{self, Replay},
-};
+use super::{Answer, Http2Settings, Io, Service, Session, TakenSocket, alarm::Alarm, http2};
 use crate::{
     lifecycle::Shutdown,
     proxy::{ClientBody, ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
@@ -57,8 +53,7 @@ where
     let http = serve_http(stream, &client, service, manner);
     match Box::pin(http).await {
         End::Http2 { stream, read } => {
-            let stream = Replay::new(read, stream);
-            Box::pin(http2::serve(stream, &client, service, manner)).await;
+            Box::pin(http2::serve(stream, read, &client, service, manner)).await;
         }
         End::Gone => (),
         End::Closed { stream, has_unread } => Box::pin(close(stream, &[], has_unread)).await,

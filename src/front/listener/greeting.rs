@@ -29,17 +29,9 @@ pub(super) async fn hear(
     shutdown: &Shutdown,
 ) -> Option<Greeted> {
     let hearing = hear_out(stream, peer, local, settings);
-    let ended = async {
-        shutdown.draining().await;
-        if shutdown.has_successor() {
-            tokio::time::sleep(settings.drain / 2).await;
-        }
-    };
     let heard = tokio::select! {
-        // Nothing was promised to who has not even asked. Where another process has taken over, who came here by chance is
-        // heard out: it would have been by the other one.
         biased;
-        () = ended => return None,
+        () = over(shutdown, settings.drain) => return None,
         heard = hearing => heard,
     };
     match heard {
@@ -49,6 +41,15 @@ pub(super) async fn hear(
             tracing::debug!(client = %peer, %error, "connection given up before its first request: {error}");
             None
         }
+    }
+}
+
+/// Waits until one who has not asked for anything yet may be left: nothing was promised to him. Where another process has
+/// taken over, who came here by chance is heard out for a while: he would have been by the other one.
+pub(super) async fn over(shutdown: &Shutdown, drain: Duration) {
+    shutdown.draining().await;
+    if shutdown.has_successor() {
+        tokio::time::sleep(drain / 2).await;
     }
 }
 

@@ -9,7 +9,6 @@
 
 mod exchange;
 mod pulse;
-mod replay;
 mod stream;
 
 use std::{
@@ -34,10 +33,9 @@ use self::{
     exchange::{Outcome, exchange},
     pulse::Pulse,
 };
-use super::{Manner, Service, alarm::Alarm};
+use super::{Manner, Service, alarm::Alarm, greeting};
 use crate::proxy::{ClientInfo, Deadline, http2::Http2Io};
 
-pub(super) use self::replay::Replay;
 pub use self::stream::StreamIo;
 
 /// How HTTP/2 is spoken, where it is.
@@ -66,25 +64,23 @@ impl Default for Http2Settings {
     }
 }
 
-/// Serves one client, from its preface on, until the connection ends.
+/// Serves one client, from its preface on, until the connection ends. `read`: what of that was read already.
 ///
 /// When draining begins, the client is told to begin nothing more here (GOAWAY), and what is under way is finished.
-pub(super) async fn serve<IO, S>(io: IO, client: &ClientInfo, service: &S, manner: &Manner<'_>)
-where
+pub(super) async fn serve<IO, S>(
+    io: IO,
+    read: Bytes,
+    client: &ClientInfo,
+    service: &S,
+    manner: &Manner<'_>,
+) where
     IO: AsyncRead + AsyncWrite + Send + Unpin,
     S: Service,
 {
-    let handshake = builder(manner).handshake::<_, Bytes>(Http2Io::new(io));
-    let ended = async {
-        manner.shutdown.draining().await;
-        if manner.shutdown.has_successor() {
-            sleep(manner.drain / 2).await;
-        }
-    };
+    let handshake = builder(manner).handshake::<_, Bytes>(Http2Io::new(io, read));
     let opened = tokio::select! {
-        // Nothing was promised to who has not even asked; but for who came here by chance, where another process has taken over.
         biased;
-        () = ended => return,
+        () = greeting::over(manner.shutdown, manner.drain) => return,
         opened = timeout(manner.head.time_max, handshake) => opened,
     };
     let mut connection = match opened {

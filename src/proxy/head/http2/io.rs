@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::block;
@@ -33,12 +33,12 @@ enum Place {
 }
 
 impl<IO> Http2Io<IO> {
-    /// Wraps a connection whose client has not sent its preface.
-    pub fn new(io: IO) -> Self {
+    /// Wraps a connection of which nothing but `read` was read: its client's preface is still to come, or begins there.
+    pub fn new(io: IO, read: Bytes) -> Self {
         Self {
             io,
             place: Place::Passing { left: PREFACE_LEN },
-            raw: BytesMut::new(),
+            raw: read.into(),
             treated: BytesMut::new(),
         }
     }

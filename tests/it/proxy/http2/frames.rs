@@ -79,6 +79,17 @@ pub(super) async fn connect(front: &Front) -> Peer {
     peer
 }
 
+/// A GET of `/`, whole.
+pub(super) fn get(stream: u32) -> Frame {
+    let head = block(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "h"),
+        (":path", "/"),
+    ]);
+    Frame::new(HEADERS, END_HEADERS | END_STREAM, stream, head)
+}
+
 /// A block of fields, each as a literal that nobody remembers. Source: RFC 7541 §6.2.2.
 pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();

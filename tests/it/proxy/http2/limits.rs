@@ -23,16 +23,8 @@ async fn a_client_that_begins_too_many_is_refused_one_and_may_send_it_again() {
         settings(|settings| settings.http2.streams_max = 2),
     );
     let mut client = frames::connect(&front).await;
-    let head = frames::block(&[
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "h"),
-        (":path", "/"),
-    ]);
-    let whole = frames::END_HEADERS | frames::END_STREAM;
     for stream in [1, 3, 5] {
-        let asked = Frame::new(frames::HEADERS, whole, stream, &head[..]);
-        client.send(asked.bytes()).await;
+        client.send(frames::get(stream).bytes()).await;
     }
     let refused = loop {
         let frame = within(Frame::read(&mut client)).await.expect("a frame");
@@ -56,9 +48,7 @@ async fn a_client_that_begins_too_many_is_refused_one_and_may_send_it_again() {
             != frames::HEADERS
         {}
     }
-    client
-        .send(Frame::new(frames::HEADERS, whole, 7, head).bytes())
-        .await;
+    client.send(frames::get(7).bytes()).await;
     let mut peer = upstream.accept().await;
     peer.head().await;
 }
@@ -154,16 +144,7 @@ async fn a_request_that_crosses_the_goodbye_is_finished() {
     for peer in [&mut client, &mut silent] {
         while within(Frame::read(peer)).await.expect("a frame").kind != frames::GOAWAY {}
     }
-    let head = frames::block(&[
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "h"),
-        (":path", "/"),
-    ]);
-    let whole = frames::END_HEADERS | frames::END_STREAM;
-    client
-        .send(Frame::new(frames::HEADERS, whole, 1, head).bytes())
-        .await;
+    client.send(frames::get(1).bytes()).await;
     let mut peer = upstream.accept().await;
     peer.head().await;
     // The other one is given up meanwhile.
@@ -233,16 +214,7 @@ async fn a_client_that_answers_no_ping_has_gone() {
     of_living.head().await;
 
     let mut client = frames::connect(&front).await;
-    let head = frames::block(&[
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "h"),
-        (":path", "/"),
-    ]);
-    let whole = frames::END_HEADERS | frames::END_STREAM;
-    client
-        .send(Frame::new(frames::HEADERS, whole, 1, head).bytes())
-        .await;
+    client.send(frames::get(1).bytes()).await;
     let mut peer = upstream.accept().await;
     peer.head().await;
     let mut pings = 0;
@@ -268,14 +240,7 @@ async fn a_client_that_takes_back_its_requests_again_and_again_is_sent_away() {
     let upstream = Upstream::bind().await;
     let front = clear(&upstream);
     let calm = u32::from(Reason::ENHANCE_YOUR_CALM);
-    let head = frames::block(&[
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "h"),
-        (":path", "/"),
-    ]);
-    let whole = frames::END_HEADERS | frames::END_STREAM;
-    let asked = |stream| Frame::new(frames::HEADERS, whole, stream, &head[..]).bytes();
+    let asked = |stream| frames::get(stream).bytes();
     let taken_back = |stream| Frame::new(frames::RST_STREAM, 0, stream, frames::CANCEL).bytes();
 
     // In one go.

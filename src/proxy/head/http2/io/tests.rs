@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Http2Io;
@@ -15,21 +16,24 @@ fn block(target: &[u8]) -> Vec<u8> {
     [&[0x82, 4, length], target, &[0x87]].concat()
 }
 
-/// What h2 reads of it, in whatever two parts it comes.
+/// What h2 reads of it, in whatever two parts it comes, the first from the socket too or read before.
 #[track_caller]
 fn check(sent: &[u8], expected: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime");
     for cut in 0..=sent.len() {
         let (first, second) = sent.split_at(cut);
-        let mut read = Vec::new();
+        let (mut read, mut behind) = (Vec::new(), Vec::new());
         let reading = async {
-            Http2Io::new(first.chain(second))
-                .read_to_end(&mut read)
-                .await
+            let whole = first.chain(second);
+            let mut io = Http2Io::new(whole, Bytes::new());
+            io.read_to_end(&mut read).await?;
+            let mut io = Http2Io::new(second, Bytes::copy_from_slice(first));
+            io.read_to_end(&mut behind).await
         };
         runtime.block_on(reading).expect("it is memory");
         assert!(read == expected, "cut at {cut}: {read:x?}");
+        assert!(behind == expected, "{cut} read before: {behind:x?}");
     }
 }
 
@@ -114,7 +118,11 @@ fn what_is_not_whole_or_too_long_is_left_to_h2() {
     let mut read = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime");
-    let reading = async { Http2Io::new(&sent[..]).read_to_end(&mut read).await };
+    let reading = async {
+        Http2Io::new(&sent[..], Bytes::new())
+            .read_to_end(&mut read)
+            .await
+    };
     runtime.block_on(reading).expect("it is memory");
     assert!(read == expected);
 }
@@ -122,7 +130,7 @@ fn what_is_not_whole_or_too_long_is_left_to_h2() {
 #[tokio::test]
 async fn what_is_written_passes() {
     let (ours, mut theirs) = tokio::io::duplex(64);
-    let mut io = Http2Io::new(ours);
+    let mut io = Http2Io::new(ours, Bytes::new());
     io.write_all(b"/?\"").await.expect("there is room");
     io.shutdown().await.expect("it lives");
     let mut read = Vec::new();
