@@ -33,6 +33,24 @@ HEADS = [
 ]
 
 
+def frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def block(target, representation=0x04):
+    return b"\x82" + bytes([representation, len(target)]) + target + b"\x87\x41\x01h"
+
+
+# Behind the preface.
+HTTP2 = [
+    frame(4, 0, 0, b"") + frame(1, 5, 1, block(b'/m?filter={"from":"Bob"}')),
+    frame(4, 0, 0, bytes(6)) + frame(1, 4, 1, block(b"/a", 0x44)) + frame(0, 1, 1, b"body") + frame(1, 5, 3, b"\x82\xbe\x87"),
+    frame(1, 0x2D, 1, b"\x02" + bytes(5) + block(b"/`", 0x14) + b"\0\0"),
+    frame(1, 1, 1, b"\x82") + frame(9, 4, 1, block(b"/#")),
+    frame(1, 5, 1, b"\x82\x00\x05:path\x86" + b"\x60\xd4\x8e\x62\xa1\x8f" + b"\x87"),
+]
+
+
 def found(value, name):
     """Everything that stands under a name, at any depth."""
     if isinstance(value, dict):
@@ -86,3 +104,4 @@ write(
     + [b"aBasic Ym9iOnB3", b"crh_auth=Basic_Ym9iOnB3; a=b", b"qtoken=a.b.c&x=y"],
 )
 write("head", (bytes([size]) + head for head in HEADS for size in (1, 7, 255)))
+write("http2", (bytes([size]) + sent for sent in HTTP2 for size in (1, 7, 255)))

@@ -5,27 +5,37 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use bytes::Bytes;
+use futures_util::future::{join_all, try_join_all};
+use h2::client::SendRequest;
 use hdrhistogram::Histogram;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     runtime::Runtime,
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
-use crate::{Outcome, row::Row, servers::NAME};
+use crate::{
+    Outcome,
+    row::{Protocol, Row},
+    servers::{Certificate, NAME},
+};
 
 /// Loads `address` for `length`, and returns the latencies in microseconds.
 pub(crate) async fn load(
     threads: &Runtime,
     address: SocketAddr,
     row: Row,
-    tls: &TlsConnector,
+    certificate: &Certificate,
     length: Duration,
 ) -> Outcome<Histogram<u64>> {
     let until = Instant::now() + length;
-    let tls = row.is_tls.then_some(tls);
+    let tls = match row.protocol {
+        Protocol::Http1 => None,
+        Protocol::Tls => Some(&certificate.client),
+        Protocol::Http2 { .. } => Some(&certificate.http2_client),
+    };
     let clients =
         (0..row.connections).map(|_| threads.spawn(client(address, row, tls.cloned(), until)));
     let mut all = histogram();
@@ -62,6 +72,9 @@ async fn client(
         None => repeat(stream, &request, row, &mut answer, &mut latencies, until).await?,
         Some(tls) => {
             let stream = tls.connect(ServerName::try_from(NAME)?, stream).await?;
+            if let Protocol::Http2 { streams } = row.protocol {
+                return http2(stream, address, row, streams, until).await;
+            }
             repeat(stream, &request, row, &mut answer, &mut latencies, until).await?;
         }
     }
@@ -137,4 +150,67 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         true => Ok(()),
         false => Err(String::from_utf8_lossy(answer).into_owned().into()),
     }
+}
+
+/// On each of `streams` one request after the other, all on one connection.
+async fn http2(
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    row: Row,
+    streams: usize,
+    until: Instant,
+) -> Outcome<Histogram<u64>> {
+    let (sender, connection) = h2::client::Builder::new()
+        .initial_window_size(1 << 20)
+        .initial_connection_window_size(8 << 20)
+        .handshake::<_, Bytes>(stream)
+        .await?;
+    let connection = tokio::spawn(connection);
+    let streams = (0..streams).map(|_| http2_stream(sender.clone(), address, row, until));
+    let mut all = histogram();
+    for latencies in try_join_all(streams).await? {
+        all += latencies;
+    }
+    connection.abort();
+    Ok(all)
+}
+
+async fn http2_stream(
+    mut sender: SendRequest<Bytes>,
+    address: SocketAddr,
+    row: Row,
+    until: Instant,
+) -> Outcome<Histogram<u64>> {
+    let mut latencies = histogram();
+    let target = format!(
+        "https://{address}{}?filter=%7B%22from%22%3A%22Bob%22%7D",
+        row.path()
+    );
+    while Instant::now() < until {
+        let began = Instant::now();
+        let request = http::Request::get(&target)
+            .header("user-agent", "bench")
+            .header("accept", "application/json")
+            .header("accept-encoding", "gzip, deflate")
+            .header("authorization", "Basic YWRtaW46c2VjcmV0")
+            .body(())?;
+        sender = sender.ready().await?;
+        let (answer, _) = sender.send_request(request, true)?;
+        let answer = answer.await?;
+        if answer.status() != http::StatusCode::OK {
+            return Err(format!("{answer:?}").into());
+        }
+        let mut body = answer.into_body();
+        let mut len = 0;
+        while let Some(part) = body.data().await {
+            let part = part?;
+            len += part.len();
+            body.flow_control().release_capacity(part.len())?;
+        }
+        if len != row.answer_bytes {
+            return Err(format!("{len} bytes instead of {}", row.answer_bytes).into());
+        }
+        latencies.record(began.elapsed().as_micros() as u64)?;
+    }
+    Ok(latencies)
 }

@@ -16,9 +16,9 @@ use tokio::runtime::Runtime;
 
 use load::load;
 use nginx::Nginx;
-use row::{ROWS, Row};
+use row::{Protocol, ROWS, Row};
 use servers::{
-    Certificate, PROXY_THREAD, PROXY_THREADS, own_threads, runtime, start_ours, start_upstream,
+    Certificate, Ours, PROXY_THREAD, PROXY_THREADS, own_threads, runtime, start_upstream,
 };
 use subject::{Subject, median};
 
@@ -52,34 +52,36 @@ fn main() -> Outcome<()> {
     );
     let certificate = Certificate::make()?;
     let upstream = upstream_threads.block_on(start_upstream(&upstream_threads))?;
-    let ours = proxy_threads.block_on(start_ours(&proxy_threads, upstream, None))?;
-    let ours_tls = start_ours(&proxy_threads, upstream, Some(&certificate));
-    let ours_tls = proxy_threads.block_on(ours_tls)?;
-    let nginx = Nginx::start(upstream, &certificate)?;
+    let is_asked = |row: &Row| named.is_empty() || named.iter().any(|name| name == row.name);
     println!(
-        "{rounds} rounds of {length:?}, {PROXY_THREADS} threads, {PROXY_THREADS} nginx workers, {} CPUs; sidestream {}, {}\n",
+        "{rounds} rounds of {length:?}, {PROXY_THREADS} threads and {PROXY_THREADS} nginx workers where no other number is named, {} CPUs; \
+         sidestream {}, {}\n",
         std::thread::available_parallelism()?,
         env!("CARGO_PKG_VERSION"),
-        nginx
-            .as_ref()
-            .map_or("no nginx found", |nginx| &nginx.version),
+        nginx::version().as_deref().unwrap_or("no nginx found"),
     );
     println!("| row | who | requests/s | p99, us | CPU, us a request |\n|---|---|---|---|---|");
-    for row in ROWS {
-        if !named.is_empty() && !named.iter().any(|name| name == row.name) {
-            continue;
-        }
-        let ours = if row.is_tls { ours_tls } else { ours };
-        let mut subjects = vec![Subject::new("sidestream", ours, own_threads(PROXY_THREAD)?)];
-        if let Some(nginx) = &nginx {
-            let address = if row.is_tls {
-                nginx.tls_address
-            } else {
-                nginx.address
-            };
+    let mut servers: Option<(usize, Ours, Option<Nginx>)> = None;
+    for row in ROWS.into_iter().filter(is_asked) {
+        let (_, ours, nginx) = match servers.take_if(|(workers, ..)| *workers == row.workers) {
+            Some(running) => servers.insert(running),
+            None => servers.insert((
+                row.workers,
+                Ours::start(row.workers, &proxy_threads, upstream, &certificate)?,
+                Nginx::start(row.workers, upstream, &certificate)?,
+            )),
+        };
+        let address = ours.address(row.protocol);
+        let mut subjects = vec![Subject::new(
+            "sidestream",
+            address,
+            own_threads(PROXY_THREAD)?,
+        )];
+        if let Some(nginx) = nginx {
+            let address = nginx.address(row.protocol);
             subjects.push(Subject::new("nginx", address, nginx.workers()?));
         }
-        if !row.is_tls {
+        if row.protocol == Protocol::Http1 {
             subjects.push(Subject::new("upstream", upstream, Vec::new()));
         }
         measure(
@@ -104,7 +106,7 @@ fn measure(
     for round in 0..=rounds {
         for subject in subjects.iter_mut() {
             let cpu_before = subject.cpu()?;
-            let loading = load(threads, subject.address, row, &certificate.client, length);
+            let loading = load(threads, subject.address, row, certificate, length);
             let measured = threads.block_on(loading)?;
             // The first round warms up.
             if round > 0 {

@@ -7,25 +7,31 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Outcome,
-    servers::{Certificate, PROXY_THREADS},
-};
+use crate::{Outcome, row::Protocol, servers::Certificate};
 
 /// A running nginx with a directory of its own.
 pub(crate) struct Nginx {
     child: Child,
-    pub(crate) address: SocketAddr,
-    pub(crate) tls_address: SocketAddr,
-    pub(crate) version: String,
+    address: SocketAddr,
+    tls_address: SocketAddr,
     _directory: tempfile::TempDir,
 }
 
+/// What nginx on the PATH says of itself, if there is one.
+pub(crate) fn version() -> Option<String> {
+    let said = Command::new("nginx").arg("-v").output().ok()?;
+    Some(String::from_utf8_lossy(&said.stderr).trim().to_owned())
+}
+
 impl Nginx {
-    pub(crate) fn start(upstream: SocketAddr, certificate: &Certificate) -> Outcome<Option<Self>> {
-        let Ok(version) = Command::new("nginx").arg("-v").output() else {
+    pub(crate) fn start(
+        workers: usize,
+        upstream: SocketAddr,
+        certificate: &Certificate,
+    ) -> Outcome<Option<Self>> {
+        if version().is_none() {
             return Ok(None);
-        };
+        }
         let directory = tempfile::tempdir()?;
         // nginx cannot tell us a port that it chose; these were free a moment ago.
         let sockets = [0; 2].map(|port| std::net::TcpListener::bind(("127.0.0.1", port)));
@@ -36,6 +42,7 @@ impl Nginx {
         std::fs::write(
             &file,
             configuration(
+                workers,
                 directory.path(),
                 [address, tls_address],
                 upstream,
@@ -55,7 +62,6 @@ impl Nginx {
             child,
             address,
             tls_address,
-            version: String::from_utf8_lossy(&version.stderr).trim().to_owned(),
             _directory: directory,
         };
         for _ in 0..200 {
@@ -71,6 +77,14 @@ impl Nginx {
         Err("nginx does not listen".into())
     }
 
+    pub(crate) fn address(&self, protocol: Protocol) -> SocketAddr {
+        match protocol {
+            Protocol::Http1 => self.address,
+            Protocol::Tls | Protocol::Http2 { .. } => self.tls_address,
+        }
+    }
+
+    /// The directories of its workers in `/proc`.
     pub(crate) fn workers(&self) -> Outcome<Vec<PathBuf>> {
         let id = self.child.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
@@ -92,6 +106,7 @@ impl Drop for Nginx {
 }
 
 fn configuration(
+    workers: usize,
     directory: &Path,
     [address, tls_address]: [SocketAddr; 2],
     upstream: SocketAddr,
@@ -100,15 +115,15 @@ fn configuration(
     let directory = directory.display();
     let (key, certificate) = (certificate.key.display(), certificate.certificate.display());
     format!(
-        "worker_processes {PROXY_THREADS}; daemon off; pid {directory}/pid; error_log /dev/null crit;
+        "worker_processes {workers}; daemon off; pid {directory}/pid; error_log /dev/null crit;
          events {{ worker_connections 4096; }}
          http {{
            access_log off; keepalive_requests 100000000;
            client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
            fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-           upstream api {{ server {upstream}; keepalive 256; keepalive_requests 100000000; }}
+           upstream api {{ server {upstream}; keepalive 1024; keepalive_requests 100000000; }}
            server {{
-             listen {address} backlog=4096; listen {tls_address} ssl backlog=4096;
+             listen {address} backlog=4096; listen {tls_address} ssl http2 backlog=4096;
              ssl_certificate {certificate}; ssl_certificate_key {key};
              location / {{
                proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection '';

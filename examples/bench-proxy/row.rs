@@ -1,5 +1,7 @@
 //! What is asked for.
 
+use crate::servers::PROXY_THREADS;
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -11,7 +13,22 @@ pub(crate) struct Row {
     pub(crate) answer_bytes: usize,
     /// Each request has a connection of its own.
     pub(crate) is_fresh: bool,
-    pub(crate) is_tls: bool,
+    pub(crate) protocol: Protocol,
+    /// How many threads, or nginx workers, there are.
+    pub(crate) workers: usize,
+}
+
+/// What is spoken with the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    /// HTTP/1.1 over TLS.
+    Tls,
+    /// HTTP/2 over TLS.
+    Http2 {
+        /// How many requests are under way on a connection.
+        streams: usize,
+    },
 }
 
 const SMALL: usize = 512;
@@ -22,11 +39,12 @@ const GET: Row = Row {
     sent_bytes: 0,
     answer_bytes: SMALL,
     is_fresh: false,
-    is_tls: false,
+    protocol: Protocol::Http1,
+    workers: PROXY_THREADS,
 };
 
 /// All there are.
-pub(crate) const ROWS: [Row; 6] = [
+pub(crate) const ROWS: [Row; 9] = [
     GET,
     Row {
         name: "get-512",
@@ -50,7 +68,24 @@ pub(crate) const ROWS: [Row; 6] = [
     },
     Row {
         name: "tls-64",
-        is_tls: true,
+        protocol: Protocol::Tls,
+        ..GET
+    },
+    Row {
+        name: "h2-64",
+        connections: 8,
+        protocol: Protocol::Http2 { streams: 8 },
+        ..GET
+    },
+    Row {
+        name: "get-64-one",
+        workers: 1,
+        ..GET
+    },
+    Row {
+        name: "post-64-one",
+        sent_bytes: 1 << 10,
+        workers: 1,
         ..GET
     },
 ];
@@ -69,9 +104,17 @@ impl Row {
             ),
             false => format!("{} connections", self.connections),
         };
-        let tls = if self.is_tls { ", TLS" } else { "" };
+        let protocol = match self.protocol {
+            Protocol::Http1 => String::new(),
+            Protocol::Tls => ", TLS".to_owned(),
+            Protocol::Http2 { streams } => format!(" of {streams} streams, HTTP/2 over TLS"),
+        };
+        let workers = match self.workers {
+            1 => ", one thread or worker",
+            _ => "",
+        };
         format!(
-            "{}: {method}, {} B answers, {connections}{tls}",
+            "{}: {method}, {} B answers, {connections}{protocol}{workers}",
             self.name, self.answer_bytes
         )
     }

@@ -25,7 +25,7 @@ use tokio_rustls::{
     rustls::{self, ClientConfig, RootCertStore},
 };
 
-use crate::Outcome;
+use crate::{Outcome, row::Protocol};
 
 pub(crate) const PROXY_THREADS: usize = 2;
 /// The name of our own threads.
@@ -47,6 +47,8 @@ pub(crate) struct Certificate {
     pub(crate) key: PathBuf,
     /// Who trusts it.
     pub(crate) client: TlsConnector,
+    /// And speaks HTTP/2 only.
+    pub(crate) http2_client: TlsConnector,
     _directory: tempfile::TempDir,
 }
 
@@ -65,10 +67,13 @@ impl Certificate {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let mut http2 = client.clone();
+        http2.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self {
             certificate,
             key,
             client: TlsConnector::from(Arc::new(client)),
+            http2_client: TlsConnector::from(Arc::new(http2)),
             _directory: directory,
         })
     }
@@ -116,7 +121,8 @@ impl Service for Forwarding {
     }
 }
 
-pub(crate) async fn start_ours(
+async fn start_ours(
+    workers: usize,
     threads: &Runtime,
     upstream: SocketAddr,
     tls: Option<&Certificate>,
@@ -126,15 +132,14 @@ pub(crate) async fn start_ours(
     let settings = ProxySettings::new(format!("http://{upstream}").parse()?);
     let service = Arc::new(Forwarding(Forwarder::new(settings)?));
     // As the product: connections on a thread for each processor.
-    let count = NonZeroUsize::new(threads.metrics().num_workers());
-    let cores = Cores::start(count.unwrap_or(NonZeroUsize::MIN))?;
+    let cores = Cores::start(NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN))?;
     let tls = tls.map(|certificate| {
         Tls::load(TlsSettings {
             certificate: certificate.certificate.clone(),
             key: certificate.key.clone(),
             only_13: false,
             handshake_max: Duration::from_secs(10),
-            http2: false,
+            http2: true,
         })
     });
     let settings = ListenerSettings {
@@ -144,6 +149,35 @@ pub(crate) async fn start_ours(
     };
     threads.spawn(listener.run(service, settings, Tasks::new(), Shutdown::new()));
     Ok(address)
+}
+
+/// Our own listeners, with a thread for connections for each of `workers`.
+pub(crate) struct Ours {
+    clear: SocketAddr,
+    tls: SocketAddr,
+}
+
+impl Ours {
+    pub(crate) fn start(
+        workers: usize,
+        threads: &Runtime,
+        upstream: SocketAddr,
+        certificate: &Certificate,
+    ) -> Outcome<Self> {
+        let start =
+            |certificate| threads.block_on(start_ours(workers, threads, upstream, certificate));
+        Ok(Self {
+            clear: start(None)?,
+            tls: start(Some(certificate))?,
+        })
+    }
+
+    pub(crate) fn address(&self, protocol: Protocol) -> SocketAddr {
+        match protocol {
+            Protocol::Http1 => self.clear,
+            Protocol::Tls | Protocol::Http2 { .. } => self.tls,
+        }
+    }
 }
 
 /// The threads of this process that bear `name`.

@@ -402,7 +402,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
 
 /// More at once are opened as needed; only so many are kept when all is quiet.
-const UPSTREAM_IDLE_CONNECTIONS: usize = 256;
+const UPSTREAM_IDLE_CONNECTIONS: usize = 1024;
 
 /// Beside us or in the same cluster: what takes longer is down. Leaves time for two lost SYNs (1 s, 2 s).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -61,7 +61,7 @@ impl ProxySettings {
             upstream,
             authorities: None,
             idle: Duration::from_secs(4),
-            idle_connections_max: 256,
+            idle_connections_max: 1024,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             forward_expect: false,

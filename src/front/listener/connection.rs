@@ -56,6 +56,10 @@ where
             Box::pin(http2::serve(stream, read, &client, service, manner)).await;
         }
         End::Gone => (),
+        // Where nothing lies between us and the socket, dropping it says goodbye as well.
+        End::Closed { stream, has_unread } if !has_unread && client.scheme == "http" => {
+            drop(stream)
+        }
         End::Closed { stream, has_unread } => Box::pin(close(stream, &[], has_unread)).await,
         End::Refused { stream, answer } => Box::pin(close(stream, answer, true)).await,
         End::Taken {
