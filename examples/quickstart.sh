@@ -176,7 +176,7 @@ introduce() {
 
   Sidestream   $BASE
   legacy API   $LEGACY   (behind it)
-  admin        $ADMIN   /health /ready /metrics /streams
+  admin        $ADMIN   /health /ready /metrics /streams /upstreams
   MongoDB      $MONGOD_URI
   credentials  admin:secret
 

@@ -1,7 +1,7 @@
 //! What operators see, on a listener of its own: health, readiness, metrics, and who is connected to what.
 //!
 //! Nothing here is ever served on the public listener, and nothing here knows how the rest works: [`AdminState`] holds
-//! two questions that `app` answers.
+//! the questions that `app` answers.
 
 mod metrics;
 mod server;
@@ -21,6 +21,10 @@ pub struct AdminState {
     pub metrics: Metrics,
     /// What is not usable at present, for people (`mongodb: …`); empty: ready. Must not wait for anything.
     pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What is not usable either, but done without; named where all is ready. Must not wait for anything.
+    pub spared: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The upstreams and how they are, for `GET /upstreams`. Must not wait for anything.
+    pub upstreams: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Definitions with plan kind and sessions, feeds with lag, cursors, for `GET /streams`. Must not wait for anything.
     pub streams: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }

@@ -11,7 +11,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::admin::{self, AdminState, Metrics, MetricsError};
@@ -23,14 +22,11 @@ use crate::front::listener::{ListenError, TlsError};
 use crate::front::pressure;
 use crate::front::streaming::Streaming;
 use crate::lifecycle::{Cores, Inherited, Shutdown, Signals, Tasks, Wishes, supervisor};
-use crate::proxy::{Forwarder, ProxyError};
+use crate::proxy::{Forwarder, ProxyError, Standing};
 
 use self::sockets::Sockets;
 
 pub use check::{CheckReport, check};
-
-/// How often it is tried whether the upstream takes connections, for `/ready`.
-const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long who replaces another process leaves the clients to that one while its feeds open. MongoDB being away must not keep
 /// a new binary from being used.
@@ -146,10 +142,10 @@ pub async fn run(
         let tended = tended.clone();
         async move { tended.tend().await }
     });
-    let upstream_is_up = Arc::new(AtomicBool::new(true));
-    let is_up = Arc::clone(&upstream_is_up);
-    background.spawn_kept("app.probe", move || {
-        probe(forwarder.clone(), Arc::clone(&is_up))
+    let watched = forwarder.clone();
+    background.spawn_kept("proxy.watch", move || {
+        let watched = watched.clone();
+        async move { watched.watch().await }
     });
     if let (Some(tls), Some(settings)) = (&tls, &config.server.tls) {
         let (kept, every) = (tls.clone(), settings.reload);
@@ -196,7 +192,7 @@ pub async fn run(
     }
     let admin_ended = Shutdown::new();
     if let Some(listener) = sockets.admin {
-        let state = admin_state(metrics, streams.clone(), shutdown.clone(), upstream_is_up);
+        let state = admin_state(metrics, streams.clone(), shutdown.clone(), forwarder);
         let (tasks, ended, process) = (background.clone(), admin_ended.clone(), shutdown.clone());
         background.spawn_vital("admin", &shutdown, async move {
             let replaced = async {
@@ -266,9 +262,10 @@ fn admin_state(
     metrics: Metrics,
     streams: Option<Arc<Streaming>>,
     shutdown: Shutdown,
-    upstream_is_up: Arc<AtomicBool>,
+    forwarder: Forwarder,
 ) -> AdminState {
     let described = streams.clone();
+    let (told, listed) = (forwarder.clone(), forwarder.clone());
     AdminState {
         metrics,
         not_ready: Arc::new(move || {
@@ -276,8 +273,9 @@ fn admin_state(
                 .as_ref()
                 .map(|streams| streams.not_ready())
                 .unwrap_or_default();
-            if !upstream_is_up.load(Ordering::Relaxed) {
-                reasons.push("upstream: cannot be connected to".to_owned());
+            let standings = forwarder.standings();
+            if standings.iter().all(|standing| standing.reason.is_some()) {
+                reasons.extend(aside(&standings));
             }
             // Who asks about the service hears of the process that serves.
             if shutdown.is_draining() && !shutdown.has_successor() {
@@ -285,6 +283,8 @@ fn admin_state(
             }
             reasons
         }),
+        spared: Arc::new(move || aside(&told.standings())),
+        upstreams: Arc::new(move || listed.standings().iter().map(describe_upstream).collect()),
         streams: Arc::new(move || match &described {
             Some(streams) => streams.describe(),
             None => serde_json::json!({ "enabled": false }),
@@ -292,20 +292,31 @@ fn admin_state(
     }
 }
 
-/// Notes whether the upstream takes connections.
-async fn probe(forwarder: Forwarder, is_up: Arc<AtomicBool>) {
-    let mut interval = tokio::time::interval(PROBE_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let up = forwarder.probe().await.is_ok();
-        if is_up.swap(up, Ordering::Relaxed) != up {
-            match up {
-                true => tracing::info!("the upstream takes connections again"),
-                false => tracing::warn!("the upstream takes no connections"),
-            }
-        }
+/// Names the upstreams that are set aside, for people.
+fn aside(standings: &[Standing]) -> Vec<String> {
+    if let [
+        Standing {
+            reason: Some(_), ..
+        },
+    ] = standings
+    {
+        return vec!["upstream: cannot be connected to".to_owned()];
     }
+    let named = standings.iter().filter_map(|standing| {
+        let reason = standing.reason.as_ref()?;
+        Some(format!("upstream {}: {reason}", standing.address))
+    });
+    named.collect()
+}
+
+fn describe_upstream(standing: &Standing) -> serde_json::Value {
+    serde_json::json!({
+        "url": standing.address.to_string(),
+        "state": if standing.reason.is_none() { "well" } else { "aside" },
+        "reason": standing.reason,
+        "state_seconds": standing.lasting.as_secs(),
+        "requests": standing.requests,
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upstream;
 mod url;
 mod value;
 mod yaml;
@@ -47,9 +48,10 @@ pub use self::limits::Limits;
 pub use self::log::{Log, LogFormat};
 pub use self::mongodb::{Mongodb, Mount, Watch};
 pub use self::secret::{MongoUri, Secret};
-pub use self::server::{Server, TrustedHeader, Upstream, UpstreamUrl};
+pub use self::server::{Server, TrustedHeader};
 pub use self::streams::{NotifyWhenUnbound, StreamSettings, Streams};
 pub use self::tls::{Tls, TlsVersion};
+pub use self::upstream::{Health, Upstream, UpstreamUrl};
 pub use self::url::AskedUrl;
 
 use self::error::Faults;

@@ -21,6 +21,7 @@ mod pool;
 mod swap;
 mod timer;
 mod tunnel;
+mod upstreams;
 
 use std::net::SocketAddr;
 
@@ -33,8 +34,9 @@ pub use self::{
     fetch::{FetchError, Fetcher},
     forward::{Forwarded, Forwarder},
     head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, RawHead, Refusal, set_header},
-    pool::{AddressError, ProxyError, ProxySettings, UpstreamAddress},
+    pool::{AddressError, OTHERS_MAX, ProxyError, ProxySettings, UpstreamAddress},
     tunnel::Tunnel,
+    upstreams::{HealthSettings, Standing, Unwell},
 };
 
 /// Describes the client's connection that a request came in on.

@@ -87,6 +87,14 @@ fn describe() {
         "sidestream_upstream_requests_total",
         "Forwarded requests, by class of the answer's status."
     );
+    describe_gauge!(
+        "sidestream_upstream_up",
+        "Whether an upstream is used (1) or set aside (0), where upstream.url names several."
+    );
+    describe_counter!(
+        "sidestream_upstream_exchanges_total",
+        "Requests by upstream, where there are several, and what came of them: a class of statuses, unreachable, broken, late."
+    );
     describe_counter!(
         "sidestream_greetings_failed_total",
         "Connections given up before their first request: no TLS, or no PROXY header where one must be."

@@ -1,4 +1,4 @@
-//! The admin listener: four pages, read only, plain HTTP/1.1.
+//! The admin listener: five pages, read only, plain HTTP/1.1.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -143,6 +143,7 @@ fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Full<Byte
         "/ready" => ready,
         "/metrics" => |state| response(StatusCode::OK, PROMETHEUS, state.metrics.render()),
         "/streams" => |state| response(StatusCode::OK, JSON, (state.streams)().to_string()),
+        "/upstreams" => |state| response(StatusCode::OK, JSON, (state.upstreams)().to_string()),
         _ => return response(StatusCode::NOT_FOUND, TEXT, NOT_FOUND.to_owned()),
     };
     if method == Method::GET || method == Method::HEAD {
@@ -162,7 +163,9 @@ fn answer(method: &Method, path: &str, state: &AdminState) -> Response<Full<Byte
 fn ready(state: &AdminState) -> Response<Full<Bytes>> {
     let not_ready = (state.not_ready)();
     if not_ready.is_empty() {
-        return response(StatusCode::OK, TEXT, "ready\n".to_owned());
+        let spared = (state.spared)().into_iter();
+        let lines: String = spared.map(|what| format!("without {what}\n")).collect();
+        return response(StatusCode::OK, TEXT, format!("ready\n{lines}"));
     }
     let list = serde_json::Value::from(not_ready).to_string();
     response(StatusCode::SERVICE_UNAVAILABLE, JSON, list)
@@ -184,7 +187,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-const NOT_FOUND: &str = "there are /health, /ready, /metrics and /streams\n";
+const NOT_FOUND: &str = "there are /health, /ready, /metrics, /streams and /upstreams\n";
 
 /// A few scrapers, probes and people. Further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;

@@ -35,6 +35,8 @@ impl Admin {
                     "upstream: \"refused\"".to_owned(),
                 ],
             }),
+            spared: Arc::new(Vec::new),
+            upstreams: Arc::new(|| serde_json::json!([{ "state": "well" }])),
             streams: Arc::new(|| serde_json::json!({ "feeds": [{ "database": "restheart" }] })),
         };
         let (end, ended) = oneshot::channel::<()>();
@@ -100,7 +102,7 @@ async fn pages_and_refusals() {
     let streams = r#"{"feeds":[{"database":"restheart"}]}"#;
     let answer = check(&admin, "GET", "/streams", 200, streams).await;
     assert!(answer.contains("content-type: application/json\r\n"));
-    let not_found = "there are /health, /ready, /metrics and /streams\n";
+    let not_found = "there are /health, /ready, /metrics, /streams and /upstreams\n";
     for path in ["/", "/health/", "/Health", "/messages/_streams/all"] {
         check(&admin, "GET", path, 404, not_found).await;
     }

@@ -13,7 +13,7 @@ use crate::mongo::client::{Connector, operation_time};
 use crate::mongo::feed::{Gate as _, Scope};
 use crate::mongo::privileges::{self, Need};
 use crate::mongo::{MongoError, Namespace};
-use crate::proxy::Forwarder;
+use crate::proxy::{Forwarder, Unwell, UpstreamAddress};
 
 /// How long the database may take to answer before it counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -61,12 +61,8 @@ pub async fn check(config: &Config) -> CheckReport {
         Ok(Some(_)) => report.fine("the certificate for HTTPS can be used with its key"),
         Err(error) => report.wrong(format!("server.tls: {error}")),
     }
-    let upstream = address(&config.upstream.url);
     match Forwarder::new(rooms::proxy(&config.upstream)) {
-        Ok(forwarder) => match forwarder.probe().await {
-            Ok(()) => report.fine(format!("the upstream takes connections at {upstream}")),
-            Err(error) => report.wrong(format!("upstream.url: {upstream}: {error}")),
-        },
+        Ok(forwarder) => report_upstreams(config, forwarder.probe().await, &mut report),
         Err(error) => report.wrong(format!("upstream.url: {error}")),
     }
     match &config.streams {
@@ -74,6 +70,29 @@ pub async fn check(config: &Config) -> CheckReport {
         Some(streams) => check_streams(config, streams, &mut report).await,
     }
     report
+}
+
+fn report_upstreams(
+    config: &Config,
+    probed: Vec<(UpstreamAddress, Result<(), Unwell>)>,
+    report: &mut CheckReport,
+) {
+    let only = address(&config.upstream.url);
+    let are_several = probed.len() > 1;
+    let path = config.upstream.health.path.as_deref();
+    for (upstream, probed) in probed {
+        match (probed, are_several, path) {
+            (Ok(()), false, _) => {
+                report.fine(format!("the upstream takes connections at {only}"));
+            }
+            (Ok(()), true, None) => report.fine(format!("upstream {upstream}: takes connections")),
+            (Ok(()), true, Some(path)) => {
+                report.fine(format!("upstream {upstream}: is well by {path}"));
+            }
+            (Err(error), false, _) => report.wrong(format!("upstream.url: {only}: {error}")),
+            (Err(error), true, _) => report.wrong(format!("upstream {upstream}: {error}")),
+        }
+    }
 }
 
 async fn check_streams(config: &Config, streams: &Streams, report: &mut CheckReport) {

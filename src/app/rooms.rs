@@ -32,7 +32,7 @@ use crate::mongo::Namespace;
 use crate::mongo::client::{Clock, Connector};
 use crate::mongo::feed::FeedSettings;
 use crate::mongo::lookup::Lookup;
-use crate::proxy::{Fetcher, HeadSettings, ProxySettings, UpstreamAddress};
+use crate::proxy::{Fetcher, HeadSettings, HealthSettings, ProxySettings, UpstreamAddress};
 use crate::session::SessionSettings;
 use crate::streams::{Catalog, PipelineLimits, StaticStream};
 
@@ -48,7 +48,20 @@ pub(super) fn proxy(upstream: &config::Upstream) -> ProxySettings {
         connect_timeout: upstream.connect_timeout,
         response_timeout: upstream.response_timeout,
         forward_expect: upstream.forward_expect,
+        others: upstream.others.iter().map(address).collect(),
+        health: health(&upstream.health),
         ..ProxySettings::new(address(&upstream.url))
+    }
+}
+
+fn health(health: &config::Health) -> HealthSettings {
+    let path = health.path.as_ref().map(|path| path.parse());
+    HealthSettings {
+        path: path.map(|path| path.expect("invariant: the configuration has parsed it")),
+        interval: health.interval,
+        timeout: health.timeout,
+        rise: u32::try_from(health.rise).unwrap_or(u32::MAX),
+        fall: u32::try_from(health.fall).unwrap_or(u32::MAX),
     }
 }
 

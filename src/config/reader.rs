@@ -284,6 +284,14 @@ impl<'a> Value<'a> {
         Some(elements.collect())
     }
 
+    /// The elements of this array, or this value alone.
+    pub(super) fn one_or_more(&self) -> Option<Vec<Self>> {
+        match self.value {
+            DeValue::Array(_) => self.list(),
+            _ => Some(vec![self.clone()]),
+        }
+    }
+
     /// The text of this value; a fault where there is none. Follows `{ env = … }` and `{ file = … }`.
     pub(super) fn text(&self) -> Option<Text> {
         match self.value {

@@ -1,7 +1,6 @@
-//! `[server]`, `[admin]` and `[upstream]`: the addresses on both sides, and how long we wait on each.
+//! `[server]` and `[admin]`: where we listen, and how long we wait for clients.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,6 +8,7 @@ use ipnet::IpNet;
 use super::http2::Http2;
 use super::reader::Section;
 use super::tls::Tls;
+use super::upstream::Upstream;
 use super::value::{duration_text, size_text};
 
 /// `[server]`: what clients connect to.
@@ -49,49 +49,6 @@ pub enum TrustedHeader {
     Forwarded,
 }
 
-/// `[upstream]`: the API behind us.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    /// Where it is.
-    pub url: UpstreamUrl,
-    /// The authorities that may have signed its certificate, PEM; `None`: the system's.
-    pub authorities: Option<PathBuf>,
-    /// How long a kept connection may lie idle and still be used.
-    pub idle: Duration,
-    /// Idle connections kept.
-    pub idle_connections: usize,
-    /// How long connecting may take, TLS included, before 502 is answered.
-    pub connect_timeout: Duration,
-    /// How long the upstream may take from the whole request to the head of its response, before 504 is answered.
-    pub response_timeout: Duration,
-    /// Whether `Expect: 100-continue` is passed on instead of being answered here.
-    pub forward_expect: bool,
-}
-
-/// Where the upstream is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamUrl {
-    /// Plain TCP. The host is a name or an IP address, IPv6 without brackets.
-    Http {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// TLS over TCP, the certificate checked for `host`.
-    Https {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// A socket in the file system.
-    Unix {
-        /// Its path.
-        path: PathBuf,
-    },
-}
-
 impl Server {
     pub(super) fn read(section: Section<'_>) -> Self {
         let drain = section.duration("drain", DRAIN, Duration::ZERO..=HOUR);
@@ -124,92 +81,6 @@ impl Server {
     fn addresses(&self) -> impl Iterator<Item = &SocketAddr> {
         let secure = self.tls.iter().flat_map(|tls| &tls.listen);
         self.listen.iter().chain(secure)
-    }
-}
-
-impl Upstream {
-    /// Reads the section; `None` after a fault in its URL.
-    pub(super) fn read(section: Section<'_>) -> Option<Self> {
-        let url = match section.value("url") {
-            Some(value) => value.parsed(UpstreamUrl::parse),
-            None => {
-                section.missing("url", "the API behind, such as \"http://127.0.0.1:8081\"");
-                None
-            }
-        };
-        let authorities = section.parsed("authorities", None, |text| {
-            Ok((!text.is_empty()).then(|| PathBuf::from(text)))
-        });
-        let is_secure = matches!(url, Some(UpstreamUrl::Https { .. }) | None);
-        if authorities.is_some() && !is_secure {
-            section.fault("authorities", "is for an https upstream only");
-        }
-        let idle = section.duration("idle", UPSTREAM_IDLE, Duration::ZERO..=HOUR);
-        let idle_connections =
-            section.count("idle_connections", UPSTREAM_IDLE_CONNECTIONS, 0..=100_000);
-        let connect_timeout =
-            section.duration("connect_timeout", CONNECT_TIMEOUT, MILLISECOND..=HOUR);
-        let response_timeout =
-            section.duration("response_timeout", RESPONSE_TIMEOUT, MILLISECOND..=DAY);
-        let forward_expect = section.flag("forward_expect", false);
-        section.finish();
-        Some(Self {
-            url: url?,
-            authorities,
-            idle,
-            idle_connections,
-            connect_timeout,
-            response_timeout,
-            forward_expect,
-        })
-    }
-}
-
-impl UpstreamUrl {
-    /// Reads `http://host:port`, `https://host` or `unix:/path`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            // `unix:///path` is as common as `unix:/path`.
-            return match path.strip_prefix("//").unwrap_or(path) {
-                path if path.starts_with('/') && path.len() > 1 => Ok(Self::Unix {
-                    path: PathBuf::from(path),
-                }),
-                _ => Err("a unix socket is written \"unix:/path/to/socket\"".to_owned()),
-            };
-        }
-        let (is_tls, rest) = match text.split_once("://") {
-            Some(("http", rest)) => (false, rest),
-            Some(("https", rest)) => (true, rest),
-            _ => return Err("must begin with http://, https:// or unix:/".to_owned()),
-        };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#']) {
-            return Err("must end after the port: requests are forwarded unchanged, so a path cannot be put before theirs".to_owned());
-        }
-        if authority.contains('@') {
-            return Err("must not hold credentials: the client's own are forwarded".to_owned());
-        }
-        let (host, port) = host_and_port(authority)?;
-        let port = port.unwrap_or(if is_tls { 443 } else { 80 });
-        Ok(match is_tls {
-            true => Self::Https { host, port },
-            false => Self::Http { host, port },
-        })
-    }
-
-    /// The address to connect to, where the URL names one by number.
-    fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Http { host, port } | Self::Https { host, port } => {
-                let host = if host == "localhost" {
-                    "127.0.0.1"
-                } else {
-                    host
-                };
-                Some(SocketAddr::new(host.parse().ok()?, *port))
-            }
-            Self::Unix { .. } => None,
-        }
     }
 }
 
@@ -258,15 +129,9 @@ pub(super) fn check_addresses(
         );
         root.section("admin").fault("listen", text);
     }
-    let behind = upstream.and_then(|upstream| upstream.url.address());
-    if let Some(behind) = behind
-        && server
-            .addresses()
-            .chain(&admin)
-            .any(|own| collide(&behind, own))
-    {
-        let text = format!("{behind} is Sidestream itself, so requests would go round in a circle");
-        root.section("upstream").fault("url", text);
+    let own: Vec<&SocketAddr> = server.addresses().chain(&admin).collect();
+    if let Some(upstream) = upstream {
+        upstream.check_circles(root, |behind| own.iter().any(|own| collide(behind, own)));
     }
 }
 
@@ -329,38 +194,6 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn host_and_port(authority: &str) -> Result<(String, Option<u16>), String> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest
-                .split_once(']')
-                .ok_or_else(|| "has a [ without its ]".to_owned())?;
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(format!("{host} is not an IPv6 address"));
-            }
-            let port = match after {
-                "" => None,
-                after => Some(after.strip_prefix(':').unwrap_or(after)),
-            };
-            (host, port)
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let is_name = |letter: u8| letter.is_ascii_alphanumeric() || b"-._".contains(&letter);
-    let is_address = authority.starts_with('[');
-    if host.is_empty() || !(is_address || host.bytes().all(is_name)) {
-        return Err("needs a host name or an address".to_owned());
-    }
-    let port = port.map(|port| match port.parse::<u16>() {
-        Ok(port) if port != 0 => Ok(port),
-        _ => Err(format!("{port:?} is not a port: a number from 1 to 65535")),
-    });
-    Ok((host.to_owned(), port.transpose()?))
-}
-
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -397,18 +230,6 @@ const HEAD_SIZE_MAX: usize = 256 << 10;
 
 /// nginx's default.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// Below the shortest common keep-alive of an upstream: Node.js closes after 5 s.
-const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
-
-/// More at once are opened as needed; only so many are kept when all is quiet.
-const UPSTREAM_IDLE_CONNECTIONS: usize = 1024;
-
-/// Beside us or in the same cluster: what takes longer is down. Leaves time for two lost SYNs (1 s, 2 s).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// nginx's default.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)

@@ -99,6 +99,30 @@ fn example_shows_every_key() {
 }
 
 #[test]
+fn an_upstream_is_one_text_or_a_list() {
+    let mut given = Given::default();
+    given.variables.insert("FIRST", "http://a");
+    given.files.insert("/second", "https://b\n");
+    let text = r#"
+        streams.enabled = false
+        upstream.url = [{ env = "FIRST" }, { file = "/second" }, "unix:/c"]
+        upstream.health.path = "/health"
+    "#;
+    let upstream = parse(text, &given).expect("it is valid").upstream;
+    let url = |text: &str| UpstreamUrl::parse(text).expect("a URL");
+    assert_eq!(upstream.url, url("http://a"));
+    assert_eq!(upstream.others, [url("https://b"), url("unix:/c")]);
+    assert_eq!(upstream.health.path.as_deref(), Some("/health"));
+    // A list of one is that one.
+    let one = |url: &str| {
+        let text = format!("streams.enabled = false\nupstream.url = {url}");
+        parse(&text, &given).expect("it is valid")
+    };
+    assert_eq!(one(r#"["http://a"]"#), one(r#""http://a""#));
+    assert!(one(r#""http://a""#).upstream.others.is_empty());
+}
+
+#[test]
 fn durations_need_units() {
     #[track_caller]
     fn check(text: &str, milliseconds: Option<u64>) {

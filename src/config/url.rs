@@ -1,6 +1,6 @@
 //! URLs that Sidestream itself asks.
 
-use super::server::UpstreamUrl;
+use super::upstream::UpstreamUrl;
 
 /// A URL with its path: `http://host:port/path?query` or `https://…`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{ProxyError, UpstreamAddress, pool};
+use super::{BodyError, ProxyError, UpstreamAddress, pool};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -91,30 +91,40 @@ impl Fetcher {
         let stream = pool::UpstreamStream::connect(&self.address, self.tls.as_ref(), &self.names)
             .await
             .map_err(FetchError::Connect)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(FetchError::Broken)?;
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = headers;
         let own = request.headers_mut();
         own.insert(header::HOST, self.host.clone());
-        own.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        let answer = async {
-            let answer = sender.send_request(request).await;
-            let (parts, body) = answer.map_err(FetchError::Broken)?.into_parts();
-            let body = Limited::new(body, self.body_max).collect().await;
-            let body = body.map_err(FetchError::Body)?.to_bytes();
-            Ok((parts.status, parts.headers, body))
-        };
-        // The connection is driven here, and ends with the answer.
-        let mut answer = std::pin::pin!(answer);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            answer = &mut answer => return answer,
-            _ended = &mut connection => (),
-        }
-        answer.await
+        let (parts, body) = exchange(stream, request, self.body_max)
+            .await
+            .map_err(FetchError::Broken)?;
+        let body = body.map_err(FetchError::Body)?;
+        Ok((parts.status, parts.headers, body))
     }
+}
+
+/// Sends a request on a connection that ends with the answer. The head of that counts, even where its body cannot be read.
+pub(super) async fn exchange(
+    stream: pool::UpstreamStream,
+    mut request: Request<Empty<Bytes>>,
+    body_max: usize,
+) -> Result<(response::Parts, Result<Bytes, BodyError>), hyper::Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let close = HeaderValue::from_static("close");
+    request.headers_mut().insert(header::CONNECTION, close);
+    let answer = async {
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, body_max).collect().await;
+        Ok((parts, body.map(|body| body.to_bytes())))
+    };
+    // The connection is driven here, and ends with the answer.
+    let mut answer = std::pin::pin!(answer);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        _ended = &mut connection => (),
+    }
+    answer.await
 }

@@ -14,18 +14,21 @@ use metrics::Counter;
 
 use self::headers::{Intent, Manner};
 use super::{
-    ClientBody, ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Tunnel,
+    ClientBody, ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Standing, Tunnel,
+    Unwell, UpstreamAddress,
     answer::{AnswerHead, ClientHead},
     pool::{ExchangeError, Pool, RequestBody, Upload, Upstream, UpstreamBody},
     swap,
     tunnel::{self, Opened},
+    upstreams::Upstreams,
 };
 
-/// Forwards requests to one upstream. Clones share its connections.
+/// Forwards requests to the upstream, or to one of several. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Forwarder {
-    pool: Arc<Pool>,
-    manner: Manner,
+    upstreams: Arc<Upstreams>,
+    /// For each upstream.
+    manners: Arc<[Manner]>,
     counters: Arc<OnceLock<Counters>>,
 }
 
@@ -44,12 +47,14 @@ impl Forwarder {
     /// # Errors
     /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
     pub fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
+        let addresses = std::iter::once(&settings.upstream).chain(&settings.others);
+        let manner = |address: &UpstreamAddress| Manner {
+            default_host: address.host_header(),
+            forward_expect: settings.forward_expect,
+        };
         Ok(Self {
-            manner: Manner {
-                default_host: settings.upstream.host_header(),
-                forward_expect: settings.forward_expect,
-            },
-            pool: Arc::new(Pool::new(settings)?),
+            manners: addresses.map(manner).collect(),
+            upstreams: Arc::new(Upstreams::new(settings)?),
             counters: Arc::default(),
         })
     }
@@ -79,7 +84,7 @@ impl Forwarder {
             Intent::Switch => self.switch(&parts, head, client).await,
         };
         let forwarded = outcome.unwrap_or_else(|error| {
-            report(&error);
+            self.report(&error);
             Forwarded::Response(error_answer(&error))
         });
         self.count(&forwarded);
@@ -88,20 +93,27 @@ impl Forwarder {
 
     /// Closes upstream connections that are idle for too long, for ever: to be run in a task of its own.
     pub async fn tend(&self) {
-        let mut ticks = tokio::time::interval(self.pool.settings().idle.max(SWEEP_INTERVAL_MIN));
+        let mut ticks = tokio::time::interval(self.upstreams.idle().max(SWEEP_INTERVAL_MIN));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.pool.sweep();
+            self.upstreams.sweep();
         }
     }
 
-    /// Tries whether the upstream takes connections.
-    ///
-    /// # Errors
-    /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
-    pub async fn probe(&self) -> Result<(), ProxyError> {
-        self.pool.connect().await.map(drop)
+    /// Checks again and again how the upstreams are, for ever: to be run in a task of its own.
+    pub async fn watch(&self) {
+        self.upstreams.watch().await;
+    }
+
+    /// Checks each upstream once.
+    pub async fn probe(&self) -> Vec<(UpstreamAddress, Result<(), Unwell>)> {
+        self.upstreams.probe().await
+    }
+
+    /// Tells how each upstream was when that was last found out.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.upstreams.standings()
     }
 
     async fn exchange(
@@ -111,65 +123,59 @@ impl Forwarder {
         body: ClientBody,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let waits = self.manner.forward_expect && headers::expects_continue(head.head());
+        let mut route = self.upstreams.route();
+        let manner = &self.manners[route.index()];
+        let waits = manner.forward_expect && headers::expects_continue(head.head());
         let body = RequestBody::new(body, waits);
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
         let side = ClientSide::new(parts, head, body.upload());
-        let outgoing = self.outgoing(parts, head, Intent::Exchange, client);
+        let mut outgoing = Outgoing::new(parts, head, Intent::Exchange, client, manner);
         let mut next = outgoing.request(head, body);
-        let mut kept = self.pool.kept();
+        let (mut at, mut repeats) = (route.index(), may_repeat);
         // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
-        while let Some(upstream) = kept {
-            if !may_repeat {
+        loop {
+            let upstream = match route.kept() {
+                Some(kept) => kept,
+                None => route.fresh().await?,
+            };
+            if at != route.index() {
+                at = route.index();
+                let manner = &self.manners[at];
+                outgoing = Outgoing::new(parts, head, Intent::Exchange, client, manner);
+            }
+            let is_kept = upstream.is_kept;
+            if is_kept && !may_repeat {
                 upstream.look_first();
             }
-            match self.attempt(upstream, &outgoing.head, next, &side).await {
-                Ok(forwarded) => return Ok(forwarded),
-                Err(ExchangeError::Unsent(request)) => next = *request,
-                Err(ExchangeError::Hyper(error)) if is_dead(&error) && may_repeat => {
-                    tracing::debug!(
-                        "a kept upstream connection had died, trying once on a fresh one"
-                    );
-                    next = outgoing.request(head, RequestBody::Empty);
-                    break;
+            let attempt = attempt(route.pool(), upstream, &outgoing.head, next, &side);
+            match attempt.await {
+                Ok(response) => {
+                    route.answered(response.status());
+                    return Ok(Forwarded::Response(response));
                 }
-                Err(error) => return Err(proxy_error(error)),
+                Err(ExchangeError::Unsent(request)) if is_kept => next = *request,
+                Err(ExchangeError::Unsent(request)) => {
+                    route.move_on(closed_at_once())?;
+                    next = *request;
+                }
+                Err(ExchangeError::Hyper(error))
+                    if is_dead(&error) && repeats && route.may_repeat(is_kept) =>
+                {
+                    tracing::debug!("an upstream connection had died, trying once on a fresh one");
+                    repeats = false;
+                    route.repeat((!is_kept).then_some(&ProxyError::Broken(error)));
+                    next = outgoing.request(head, RequestBody::Empty);
+                }
+                Err(error) => {
+                    let error = proxy_error(error);
+                    // A kept connection ends when its time is over: that is no failure of its upstream.
+                    if !(is_kept && matches!(error, ProxyError::Broken(_))) {
+                        route.failed(&error);
+                    }
+                    return Err(error);
+                }
             }
-            kept = self.pool.kept();
         }
-        let upstream = self.pool.fresh().await?;
-        self.attempt(upstream, &outgoing.head, next, &side)
-            .await
-            .map_err(proxy_error)
-    }
-
-    async fn attempt(
-        &self,
-        mut upstream: Box<Upstream>,
-        head: &Bytes,
-        request: Request<RequestBody>,
-        side: &ClientSide,
-    ) -> Result<Forwarded, ExchangeError> {
-        let within = self.pool.settings().response_timeout;
-        let interim = |head: AnswerHead| {
-            if let Some(link) = &side.interim {
-                link.put_interim(&head.interim());
-            }
-        };
-        let (head, answer) = upstream
-            .exchange(
-                head.clone(),
-                request,
-                side.upload.as_deref(),
-                within,
-                interim,
-            )
-            .await?;
-        let advised = head.keep_alive_timeout();
-        let answer = answer.map(|incoming| {
-            ProxyBody::upstream(UpstreamBody::new(incoming, upstream, &self.pool, advised))
-        });
-        Ok(Forwarded::Response(side.answer(head, answer)))
     }
 
     async fn switch(
@@ -178,12 +184,20 @@ impl Forwarder {
         head: &RawHead,
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
-        let outgoing = self.outgoing(parts, head, Intent::Switch, client);
+        let mut route = self.upstreams.route();
+        let stream = route.stream().await?;
+        let manner = &self.manners[route.index()];
+        let outgoing = Outgoing::new(parts, head, Intent::Switch, client, manner);
         let request = outgoing.request(head, RequestBody::Empty);
         let side = ClientSide::new(parts, head, None);
-        match tunnel::open(&self.pool, outgoing.head, request).await? {
-            Opened::Switched(tunnel) => Ok(Forwarded::Tunnel(tunnel)),
+        let opened = tunnel::open(&mut route, stream, outgoing.head, request).await;
+        match opened.inspect_err(|error| route.failed(error))? {
+            Opened::Switched(tunnel) => {
+                route.answered(StatusCode::SWITCHING_PROTOCOLS);
+                Ok(Forwarded::Tunnel(tunnel))
+            }
             Opened::Refused(head, answer) => {
+                route.answered(answer.status());
                 let mut answer = side.answer(head, answer);
                 // The client may have sent frames already; they are no request.
                 answer
@@ -194,16 +208,14 @@ impl Forwarder {
         }
     }
 
-    fn outgoing(
-        &self,
-        parts: &request::Parts,
-        head: &RawHead,
-        intent: Intent,
-        client: &ClientInfo,
-    ) -> Outgoing {
-        Outgoing {
-            method: parts.method.clone(),
-            head: headers::for_upstream(parts, head, intent, client, &self.manner),
+    fn report(&self, error: &ProxyError) {
+        match error {
+            ProxyError::RequestBody(_) => tracing::debug!(%error, "request not forwarded: {error}"),
+            // That none of several can be reached is told once, when they are set aside.
+            ProxyError::Connect(_) | ProxyError::ConnectTimeout if self.upstreams.are_several() => {
+                tracing::debug!(%error, "request not forwarded: {error}");
+            }
+            _ => tracing::warn!(%error, "request not answered by the upstream: {error}"),
         }
     }
 
@@ -224,6 +236,19 @@ struct Outgoing {
 }
 
 impl Outgoing {
+    fn new(
+        parts: &request::Parts,
+        head: &RawHead,
+        intent: Intent,
+        client: &ClientInfo,
+        manner: &Manner,
+    ) -> Self {
+        Self {
+            method: parts.method.clone(),
+            head: headers::for_upstream(parts, head, intent, client, manner),
+        }
+    }
+
     /// Returns what hyper needs to send `body` behind our head and to read the answer.
     fn request(&self, received: &RawHead, body: RequestBody) -> Request<RequestBody> {
         let upload = body.upload();
@@ -291,6 +316,34 @@ impl ClientSide {
     }
 }
 
+async fn attempt(
+    pool: &Arc<Pool>,
+    mut upstream: Box<Upstream>,
+    head: &Bytes,
+    request: Request<RequestBody>,
+    side: &ClientSide,
+) -> Result<Response<ProxyBody>, ExchangeError> {
+    let within = pool.settings().response_timeout;
+    let interim = |head: AnswerHead| {
+        if let Some(link) = &side.interim {
+            link.put_interim(&head.interim());
+        }
+    };
+    let (head, answer) = upstream
+        .exchange(
+            head.clone(),
+            request,
+            side.upload.as_deref(),
+            within,
+            interim,
+        )
+        .await?;
+    let advised = head.keep_alive_timeout();
+    let answer = answer
+        .map(|incoming| ProxyBody::upstream(UpstreamBody::new(incoming, upstream, pool, advised)));
+    Ok(side.answer(head, answer))
+}
+
 /// Whether a connection ended without a word of an answer, as one does whose peer has dropped it meanwhile.
 fn is_dead(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user() && !error.is_timeout()
@@ -303,16 +356,13 @@ pub(super) fn proxy_error(error: ExchangeError) -> ProxyError {
         ExchangeError::Hyper(error) if error.is_parse() => ProxyError::Answer(error),
         ExchangeError::Hyper(error) => ProxyError::Broken(error),
         ExchangeError::Unreadable => ProxyError::AnswerHead,
-        // A fresh connection that ends at once.
-        ExchangeError::Unsent(_) => ProxyError::Connect(std::io::ErrorKind::ConnectionReset.into()),
+        ExchangeError::Unsent(_) => closed_at_once(),
     }
 }
 
-fn report(error: &ProxyError) {
-    match error {
-        ProxyError::RequestBody(_) => tracing::debug!(%error, "request not forwarded: {error}"),
-        _ => tracing::warn!(%error, "request not answered by the upstream: {error}"),
-    }
+/// Why nothing was sent on a fresh connection.
+fn closed_at_once() -> ProxyError {
+    ProxyError::Connect(std::io::ErrorKind::ConnectionReset.into())
 }
 
 /// Returns our own answer in place of the upstream's. The public text names no address and no inner error.

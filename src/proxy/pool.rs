@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::upstreams::HealthSettings;
 use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
@@ -40,13 +41,17 @@ pub(super) use self::{names::Names, stream::tls_connector};
 pub struct ProxySettings {
     /// Where it is.
     pub upstream: UpstreamAddress,
+    /// Where the same API is to be had as well; at most [`OTHERS_MAX`].
+    pub others: Vec<UpstreamAddress>,
+    /// How it is found out which of several can be used.
+    pub health: HealthSettings,
     /// A kept connection is not used after this; less if the upstream says so (`Keep-Alive: timeout`, less 1 s).
     pub idle: Duration,
     /// The authorities that may have signed the certificate of an https upstream, PEM; `None`: the machine's own.
     pub authorities: Option<PathBuf>,
-    /// How many idle connections are kept.
+    /// How many idle connections are kept, to all upstreams together.
     pub idle_connections_max: usize,
-    /// How long connecting may take, name lookup and TLS included.
+    /// How long connecting may take, name lookup and TLS included, and however many upstreams are tried.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take, from when the request was sent, or the last part of its body.
     pub response_timeout: Duration,
@@ -59,6 +64,8 @@ impl ProxySettings {
     pub fn new(upstream: UpstreamAddress) -> Self {
         Self {
             upstream,
+            others: Vec::new(),
+            health: HealthSettings::default(),
             authorities: None,
             idle: Duration::from_secs(4),
             idle_connections_max: 1024,
@@ -110,8 +117,8 @@ pub(crate) struct Pool {
     /// What is kept, by the thread it was used on: a connection lent to another thread would wake the first one for each
     /// byte. In each the last one used is the first one lent, so that few stay warm. Held for a push or a pop only.
     idle: Vec<Mutex<Vec<Idle>>>,
-    /// How many are kept in all.
-    idle_count: AtomicUsize,
+    /// How many are kept in all, by every pool that shares this.
+    idle_count: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -121,17 +128,20 @@ struct Idle {
 }
 
 impl Pool {
-    /// # Errors
-    /// [`ProxyError::Roots`] and [`ProxyError::Tls`], for an https upstream.
-    pub(crate) fn new(settings: ProxySettings) -> Result<Self, ProxyError> {
-        Ok(Self {
-            tls: stream::tls_connector(&settings.upstream, settings.authorities.as_deref())?,
+    /// The pool for `settings.upstream`. `tls`: needed for an https one. `idle_count`: what it and others keep.
+    pub(super) fn new(
+        settings: ProxySettings,
+        tls: Option<TlsConnector>,
+        idle_count: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            tls,
             settings,
             client: hyper::client::conn::http1::Builder::new(),
             names: Names::default(),
             idle: (0..IDLE_SHARES).map(|_| Mutex::default()).collect(),
-            idle_count: AtomicUsize::new(0),
-        })
+            idle_count,
+        }
     }
 
     pub(crate) fn settings(&self) -> &ProxySettings {
@@ -154,12 +164,11 @@ impl Pool {
         None
     }
 
-    /// Makes a connection.
+    /// Makes a connection for requests of a bare one.
     ///
     /// # Errors
-    /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
-    pub(crate) async fn fresh(&self) -> Result<Box<Upstream>, ProxyError> {
-        let stream = self.connect().await?;
+    /// [`ProxyError::Broken`].
+    pub(crate) async fn over(&self, stream: UpstreamStream) -> Result<Box<Upstream>, ProxyError> {
         let heads = Arc::default();
         let io = HeadSwap::new(stream, Arc::clone(&heads));
         let (sender, driver) = self
@@ -170,14 +179,14 @@ impl Pool {
         Ok(Box::new(Upstream::new(sender, heads, driver)))
     }
 
-    /// Makes a bare connection.
+    /// Makes a bare connection, in this time.
     ///
     /// # Errors
     /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
-    pub(crate) async fn connect(&self) -> Result<UpstreamStream, ProxyError> {
+    pub(crate) async fn connect(&self, within: Duration) -> Result<UpstreamStream, ProxyError> {
         let (upstream, tls) = (&self.settings.upstream, self.tls.as_ref());
         let connecting = UpstreamStream::connect(upstream, tls, &self.names);
-        match timeout(self.settings.connect_timeout, connecting).await {
+        match timeout(within, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(ProxyError::Connect(error)),
             Err(_elapsed) => Err(ProxyError::ConnectTimeout),
@@ -224,6 +233,14 @@ impl Pool {
         }
     }
 
+    /// Closes all idle connections.
+    pub(crate) fn clear(&self) {
+        for share in &self.idle {
+            let ended = std::mem::take(&mut *lock(share));
+            self.idle_count.fetch_sub(ended.len(), Ordering::Relaxed);
+        }
+    }
+
     /// What the caller's thread keeps; all threads that are no cores share one.
     fn share(&self) -> &Mutex<Vec<Idle>> {
         let place = Cores::here().map_or(0, |core| core + 1);
@@ -236,6 +253,9 @@ fn lock(idle: &Mutex<Vec<Idle>>) -> std::sync::MutexGuard<'_, Vec<Idle>> {
     idle.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// More upstreams than these and the first have no place in the set of those that a request has tried.
+pub const OTHERS_MAX: usize = 63;
 
 /// More than this many threads share what they keep.
 const IDLE_SHARES: usize = 65;

@@ -26,7 +26,8 @@ use tokio::{
 use super::{
     BodyError, ProxyBody, ProxyError,
     answer::AnswerHead,
-    pool::{HeadSwap, Heads, Pool, RequestBody, UpstreamStream},
+    pool::{HeadSwap, Heads, RequestBody, UpstreamStream},
+    upstreams::{Lent, Route},
 };
 
 /// A connection to the upstream that has switched protocols, waiting for the client's socket.
@@ -37,6 +38,7 @@ pub struct Tunnel {
     upstream: UpstreamStream,
     /// What the upstream sent behind its answer.
     upstream_early: Bytes,
+    _lent: Option<Lent>,
 }
 
 impl Tunnel {
@@ -73,19 +75,22 @@ pub(super) enum Opened {
     Refused(AnswerHead, Response<ProxyBody>),
 }
 
-/// Asks the upstream to switch, on a connection of its own, by `head`.
+/// Asks the upstream to switch, by `head`, on a connection of its own, which was made along `route`.
 ///
 /// # Errors
 /// As for any exchange on a fresh connection.
 pub(super) async fn open(
-    pool: &Pool,
+    route: &mut Route<'_>,
+    stream: UpstreamStream,
     head: Bytes,
     request: Request<RequestBody>,
 ) -> Result<Opened, ProxyError> {
     let heads = Arc::new(Heads::default());
     heads.put_request(head);
-    let io = TokioIo::new(HeadSwap::new(pool.connect().await?, Arc::clone(&heads)));
-    let (mut sender, mut driver) = pool
+    let io = TokioIo::new(HeadSwap::new(stream, Arc::clone(&heads)));
+    let lent = route.lend();
+    let (mut sender, mut driver) = route
+        .pool()
         .client()
         .handshake(io)
         .await
@@ -102,7 +107,8 @@ pub(super) async fn open(
             Poll::Pending => Poll::Pending,
         }
     });
-    let (answer, is_over) = match timeout(pool.settings().response_timeout, exchange).await {
+    let (answer, is_over) = match timeout(route.pool().settings().response_timeout, exchange).await
+    {
         Ok(Some((Ok(answer), is_over))) => (answer, is_over),
         Ok(Some((Err(error), _))) if error.is_parse() => return Err(ProxyError::Answer(error)),
         Ok(Some((Err(error), _))) => return Err(ProxyError::Broken(error)),
@@ -112,7 +118,13 @@ pub(super) async fn open(
     let head = heads.take_answer().ok_or(ProxyError::AnswerHead)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let driver = (!is_over).then_some(driver);
-        let answer = answer.map(|incoming| ProxyBody::boxed(RefusedBody { incoming, driver }));
+        let answer = answer.map(|incoming| {
+            ProxyBody::boxed(RefusedBody {
+                incoming,
+                driver,
+                _lent: lent,
+            })
+        });
         return Ok(Opened::Refused(head, answer));
     }
     let parts = driver.into_parts();
@@ -121,6 +133,7 @@ pub(super) async fn open(
         head: head.bytes().clone(),
         upstream,
         upstream_early: [parts.read_buf, unread].concat().into(),
+        _lent: lent,
     }))
 }
 
@@ -128,6 +141,7 @@ pub(super) async fn open(
 struct RefusedBody {
     incoming: Incoming,
     driver: Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
+    _lent: Option<Lent>,
 }
 
 impl Body for RefusedBody {

@@ -12,3 +12,4 @@ mod secure;
 mod smuggling;
 mod stage;
 mod tunnels;
+mod upstreams;

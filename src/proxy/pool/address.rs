@@ -1,6 +1,6 @@
 //! Where the upstream is.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use http::{HeaderValue, Uri};
 
@@ -41,6 +41,25 @@ impl UpstreamAddress {
             Self::Unix(_) => "localhost".to_owned(),
         };
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
+    }
+}
+
+/// Writes it as it would be configured.
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, host, port, usual) = match self {
+            Self::Http { host, port } => ("http", host, *port, 80),
+            Self::Https { host, port } => ("https", host, *port, 443),
+            Self::Unix(path) => return write!(formatter, "unix:{}", path.display()),
+        };
+        match host.contains(':') {
+            true => write!(formatter, "{scheme}://[{host}]")?,
+            false => write!(formatter, "{scheme}://{host}")?,
+        }
+        match port == usual {
+            true => Ok(()),
+            false => write!(formatter, ":{port}"),
+        }
     }
 }
 

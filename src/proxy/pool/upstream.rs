@@ -17,7 +17,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 
 use super::{HeadSwap, Heads, Pool, RequestBody, Upload, UpstreamStream};
-use crate::proxy::{BodyError, answer::AnswerHead, timer::Deadline};
+use crate::proxy::{BodyError, answer::AnswerHead, timer::Deadline, upstreams::Lent};
 
 /// Why an exchange has no answer.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Upstream {
     deadline: Deadline,
     /// It has carried an exchange before.
     pub(crate) is_kept: bool,
+    /// Counts the exchange among those of its upstream, where there are several.
+    pub(crate) lent: Option<Lent>,
 }
 
 impl Upstream {
@@ -59,6 +61,7 @@ impl Upstream {
             driver: Some(driver),
             deadline: Deadline::default(),
             is_kept: false,
+            lent: None,
         }
     }
 
@@ -178,6 +181,7 @@ impl UpstreamBody {
             && upstream.is_ready()
         {
             upstream.is_kept = true;
+            upstream.lent = None;
             self.pool.keep(upstream, self.advised);
         }
     }
