@@ -12,8 +12,8 @@ COPY . .
 # The caches outlive the build, the binary does not: hence the copy.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin sidestream \
-    && cp target/release/sidestream /usr/local/bin/sidestream \
+    cargo build --profile dist --locked --bin sidestream \
+    && cp target/dist/sidestream /usr/local/bin/sidestream \
     && strip --strip-debug /usr/local/bin/sidestream
 
 FROM debian:bookworm-slim
