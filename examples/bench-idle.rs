@@ -238,6 +238,7 @@ fn serve(kind: Kind, crowd: &mut Crowd, tasks: &Tasks) -> (Vec<Outbox>, usize) {
                     let _closed = websocket::serve(
                         Socket::new(socket),
                         Bytes::new(),
+                        None,
                         outlet,
                         &settings,
                         None,

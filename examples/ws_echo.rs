@@ -20,7 +20,7 @@ use sidestream::{
     proxy::{ClientBody, ProxyBody},
     session::{
         SessionSettings,
-        websocket::{self, Message},
+        websocket::{self, Deflate, Message},
     },
 };
 
@@ -59,10 +59,13 @@ impl Service for Echoing {
         _: &'a ConnectionInfo,
     ) -> BoxFuture<'a, Answer> {
         async move {
-            match upgrade(request.headers()) {
+            let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+            let offers = offers.into_iter().filter_map(|value| value.to_str().ok());
+            let deflate = Deflate::agree(offers);
+            match upgrade(request.headers(), deflate) {
                 Some(head) => Answer::TakeOver {
                     head,
-                    session: echoing(),
+                    session: echoing(deflate),
                 },
                 None => Answer::Http(refused()),
             }
@@ -72,12 +75,14 @@ impl Service for Echoing {
 }
 
 /// The head of the 101, where a WebSocket is asked for.
-fn upgrade(request: &HeaderMap) -> Option<Bytes> {
+fn upgrade(request: &HeaderMap, deflate: Option<Deflate>) -> Option<Bytes> {
     let protocol = request.get(header::UPGRADE)?.as_bytes();
     let key = request.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
     let accept = tungstenite::handshake::derive_accept_key(key);
+    let agreed = deflate.map(|agreed| format!("Sec-WebSocket-Extensions: {}\r\n", agreed.answer()));
+    let agreed = agreed.unwrap_or_default();
     let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{agreed}\r\n"
     );
     let is_ours = protocol.eq_ignore_ascii_case(b"websocket");
     is_ours.then_some(Bytes::from(head))
@@ -89,15 +94,16 @@ fn refused() -> Response<ProxyBody> {
     answer
 }
 
-fn echoing() -> Session {
-    Box::new(|socket: TakenSocket| {
+fn echoing(deflate: Option<Deflate>) -> Session {
+    Box::new(move |socket: TakenSocket| {
         async move {
             let stream = socket.stream.for_session();
             // Nothing is delivered here, but whose outbox is gone is ended.
             let (_outbox, outlet) = channel(1);
             let settings = SessionSettings::default();
             let closed =
-                websocket::converse(stream, socket.early, outlet, &settings, None, Echo).await;
+                websocket::converse(stream, socket.early, deflate, outlet, &settings, None, Echo)
+                    .await;
             tracing::debug!(by = closed.by.label(), "closed");
         }
         .boxed()

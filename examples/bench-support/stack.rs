@@ -163,6 +163,8 @@ pub(crate) struct Setup {
     pub(crate) ring: &'static str,
     /// The API. Nobody listens on port 1: the streams half works without.
     pub(crate) upstream: SocketAddr,
+    /// `streams.websocket_compression`.
+    pub(crate) compression: bool,
 }
 
 impl Default for Setup {
@@ -172,6 +174,7 @@ impl Default for Setup {
             password_cost: 4,
             ring: "16MiB",
             upstream: SocketAddr::from(([127, 0, 0, 1], 1)),
+            compression: false,
         }
     }
 }
@@ -204,8 +207,9 @@ impl Sidestream {
         let config = format!(
             "[server]\nlisten = [\"{}\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://{}\"\n\
              [mongodb]\nuri = \"{uri}\"\nmounts = [{{ where = \"/\", what = \"/{database}\" }}]\n[log]\naccess = false\n\
-             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n[limits]\nring = \"{}\"\nfinds_per_second = 10000\n",
-            setup.listen, setup.upstream, setup.ring
+             [auth.mongo]\ndatabase = \"{database}\"\n[acl.mongo]\ndatabase = \"{database}\"\n[limits]\nring = \"{}\"\nfinds_per_second = 10000\n\
+             [streams]\nwebsocket_compression = {}\n",
+            setup.listen, setup.upstream, setup.ring, setup.compression
         );
         fs::write(&file, config)?;
         let (address, process) = run(&file)?;
@@ -308,13 +312,22 @@ pub(crate) async fn open_websocket_at(
     address: SocketAddr,
     name: &str,
 ) -> Outcome<(TcpStream, Vec<u8>)> {
+    open_websocket_with(address, name, "").await
+}
+
+/// The same, with header fields of one's own, each with its line's end.
+pub(crate) async fn open_websocket_with(
+    address: SocketAddr,
+    name: &str,
+    fields: &str,
+) -> Outcome<(TcpStream, Vec<u8>)> {
     let mut socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let credentials = STANDARD.encode("admin:secret");
     let request = format!(
         "GET /{COLLECTION}/_streams/{name} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {credentials}\r\n\
          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
     );
     socket.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();

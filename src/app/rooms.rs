@@ -259,6 +259,7 @@ fn admission(
     AdmissionSettings {
         enforce_read_filter: streams.settings.enforce_read_filter,
         pre_images: streams.settings.pre_images,
+        websocket_compression: streams.settings.websocket_compression,
         notify_when_unbound_refuses: streams.settings.notify_when_unbound
             == NotifyWhenUnbound::Refuse,
         outbox_bytes: config.limits.outbox,

@@ -43,6 +43,8 @@ pub struct StreamSettings {
     pub ping_interval: Duration,
     /// How long the answer to a ping may take; a silent peer is gone.
     pub pong_timeout: Duration,
+    /// Whether messages to clients that offer it are compressed.
+    pub websocket_compression: bool,
     /// How often an idle SSE stream gets a comment.
     pub comment_interval: Duration,
     /// How long a client may take to answer our close frame.
@@ -85,6 +87,7 @@ pub(super) fn read(section: Section<'_>) -> (bool, StreamSettings) {
         feed_idle: section.duration("feed_idle", FEED_IDLE, SECOND..=WEEK),
         ping_interval: section.duration("ping_interval", PING_INTERVAL, TICK..=HOUR),
         pong_timeout: section.duration("pong_timeout", PONG_TIMEOUT, TICK..=HOUR),
+        websocket_compression: section.flag("websocket_compression", false),
         comment_interval: section.duration("comment_interval", COMMENT_INTERVAL, TICK..=HOUR),
         close_timeout: section.duration("close_timeout", CLOSE_TIMEOUT, TICK..=HOUR),
         write_timeout: section.duration("write_timeout", WRITE_TIMEOUT, TICK..=HOUR),

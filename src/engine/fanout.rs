@@ -389,7 +389,7 @@ impl<'a> Renderer<'a> {
             *self.text = String::new();
         }
         self.text.clear();
-        let ids = matches!(wanted.framing, Framing::WebSocket { ids: true });
+        let ids = matches!(wanted.framing, Framing::WebSocket { ids: true, .. });
         if let Err(error) = frame::event_text(outcome, wanted.mode, &wanted.veil, ids, self.text) {
             metrics::counter!("sidestream_events_skipped_total").increment(1);
             tracing::warn!(collection = %wanted.namespace, %error, "event skipped, it cannot be shown");
@@ -403,7 +403,11 @@ impl<'a> Renderer<'a> {
         }
         metrics::counter!("sidestream_renderings_total").increment(1);
         Shown::Frame(budget.count(match wanted.framing {
-            Framing::WebSocket { .. } => frame::websocket_text(self.text),
+            Framing::WebSocket { deflate: None, .. } => frame::websocket_text(self.text),
+            Framing::WebSocket {
+                deflate: Some(window),
+                ..
+            } => frame::websocket_text_deflated(self.text, window),
             Framing::Sse => frame::sse_event(&self.event.token.json(), self.text),
         }))
     }

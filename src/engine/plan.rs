@@ -8,6 +8,7 @@ use crate::engine::groups::Place;
 use crate::lifecycle::Tasks;
 use crate::mongo::Namespace;
 use crate::query::{self, Necessary, Pipeline, Predicate};
+use crate::wire::deflate::Window;
 use crate::wire::{JsonMode, Veil};
 
 /// How a frame of a session looks.
@@ -17,6 +18,8 @@ pub enum Framing {
     WebSocket {
         /// The client asked for ids.
         ids: bool,
+        /// Messages are compressed, looking back so far.
+        deflate: Option<Window>,
     },
     /// An event of `text/event-stream`.
     Sse,

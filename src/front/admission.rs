@@ -23,6 +23,7 @@ use crate::front::route::{Address, Asks};
 use crate::mongo::client::Clock;
 use crate::mongo::{MongoError, Namespace, ResumeToken};
 use crate::notation::shell;
+use crate::session::websocket::Deflate;
 use crate::streams::variables::read_avars;
 use crate::streams::{
     BindError, BindRequest, BoundPipeline, Definition, DefinitionError, PipelineLimits, pipeline,
@@ -45,6 +46,8 @@ pub struct AdmissionSettings {
     pub enforce_read_filter: bool,
     /// Whether the events bear the state before a change, where a collection keeps it.
     pub pre_images: bool,
+    /// Whether messages to WebSocket clients that offer it are compressed.
+    pub websocket_compression: bool,
     /// Whether `notify_when` with a missing parameter refuses instead of passing everything.
     pub notify_when_unbound_refuses: bool,
     /// Unsent bytes per session.
@@ -89,6 +92,8 @@ pub struct Admitted {
     pub expires: Option<SystemTime>,
     /// How its frames look.
     pub framing: Framing,
+    /// What was agreed on for a WebSocket.
+    pub deflate: Option<Deflate>,
     /// What it holds as long as it lives.
     pub holds: Holds,
 }
@@ -136,6 +141,10 @@ impl Admission {
         let method = head.method.clone();
         let query = head.query.clone();
         let headers = head.headers.clone();
+        let deflate = match asks {
+            Asks::WebSocket if self.settings.websocket_compression => agreed(&headers),
+            Asks::WebSocket | Asks::Sse | Asks::Neither => None,
+        };
         let challenge = !headers.contains_key("No-Auth-Challenge")
             && value(&query, "noauthchallenge").is_none();
         // Permissions and users are known only while their feeds live: fail closed.
@@ -172,6 +181,7 @@ impl Admission {
                 Asks::Sse => Framing::Sse,
                 Asks::WebSocket | Asks::Neither => Framing::WebSocket {
                     ids: value(&query, "lastEventID").is_some(),
+                    deflate: deflate.map(Deflate::window),
                 },
             };
             let mode = JsonMode::from_parameter(value(&query, "jsonMode"));
@@ -191,7 +201,10 @@ impl Admission {
                 .subscribe(&namespace, found, grant.clone(), plan, place)
                 .await?
             {
-                return Ok(admitted);
+                return Ok(Admitted {
+                    deflate,
+                    ..admitted
+                });
             }
         }
         Err(Refusal::Unavailable {
@@ -277,6 +290,7 @@ impl Admission {
             outlet,
             expires,
             framing,
+            deflate: None,
             holds,
         }))
     }
@@ -398,6 +412,12 @@ fn is_handshake(headers: &http::HeaderMap) -> bool {
         .and_then(|version| version.to_str().ok());
     version.is_some_and(|version| VERSIONS.contains(&version.trim()))
         && headers.contains_key("sec-websocket-key")
+}
+
+/// What is agreed on of the extensions that the client offers. A value that is not text is none of ours.
+fn agreed(headers: &http::HeaderMap) -> Option<Deflate> {
+    let offers = headers.get_all("sec-websocket-extensions").into_iter();
+    Deflate::agree(offers.filter_map(|value| value.to_str().ok()))
 }
 
 /// The place after which the client wants to go on: `Last-Event-ID` on SSE, `lastEventID` in the query on both.

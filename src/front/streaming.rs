@@ -24,7 +24,8 @@ use crate::lifecycle::Shutdown;
 use crate::mongo::Namespace;
 use crate::mongo::feed::State;
 use crate::proxy::ProxyBody;
-use crate::session::{self, Closed, ContentCoding, SessionSettings, sse, websocket};
+use crate::session::websocket::{self, Deflate};
+use crate::session::{self, Closed, ContentCoding, SessionSettings, sse};
 use crate::wire::JsonMode;
 
 /// Everything that serves streams.
@@ -181,7 +182,8 @@ impl Streaming {
         let coding = accepted_coding(request);
         let head = match admitted.framing {
             Framing::WebSocket { .. } => {
-                websocket_head(request, id, self.token_protocol.as_deref())
+                let protocol = self.token_protocol.as_deref();
+                websocket_head(request, id, protocol, admitted.deflate)
             }
             Framing::Sse => sse_head(request, coding, id),
         };
@@ -204,6 +206,7 @@ impl Streaming {
             outlet,
             expires,
             framing,
+            deflate,
             holds,
         } = admitted;
         let begun = Instant::now();
@@ -213,7 +216,8 @@ impl Streaming {
             expires.map(|at| begun + at.duration_since(SystemTime::now()).unwrap_or_default());
         match framing {
             Framing::WebSocket { .. } => Box::pin(async move {
-                let serving = websocket::serve(client, early, outlet, &self.websocket, expires);
+                let settings = &self.websocket;
+                let serving = websocket::serve(client, early, deflate, outlet, settings, expires);
                 let closed = serving.await;
                 drop(holds);
                 self.note(&stream, &id, begun, closed);
@@ -268,9 +272,13 @@ fn is_encoded(raw: &str) -> bool {
     })
 }
 
-/// The head of the 101. The key may be anything, as in RESTHeart; extensions are not taken up, nor subprotocols but
-/// `protocol`.
-fn websocket_head(request: &HeaderMap, id: &HeaderValue, protocol: Option<&str>) -> Bytes {
+/// The head of the 101. The key may be anything, as in RESTHeart; no subprotocol is taken up but `protocol`.
+fn websocket_head(
+    request: &HeaderMap,
+    id: &HeaderValue,
+    protocol: Option<&str>,
+    deflate: Option<Deflate>,
+) -> Bytes {
     let key = request
         .get("sec-websocket-key")
         .map(HeaderValue::as_bytes)
@@ -284,6 +292,7 @@ fn websocket_head(request: &HeaderMap, id: &HeaderValue, protocol: Option<&str>)
     ];
     let taken = protocol.filter(|name| subprotocols(request).any(|offered| offered == *name));
     fields.extend(taken.map(|name| ("Sec-WebSocket-Protocol", name)));
+    fields.extend(deflate.map(|agreed| ("Sec-WebSocket-Extensions", agreed.answer())));
     head("101 Switching Protocols", request, id, &fields)
 }
 

@@ -1,19 +1,21 @@
 //! How a body is encoded on its way: not at all, or compressed and flushed frame by frame.
 //!
-//! A compressor's state is some 300 KiB, too much for a session. So each frame is compressed alone, by a compressor that
-//! belongs to the thread, and ends with a sync flush, which ends on a byte: deflate blocks that look at nothing before
-//! them, joined, are one valid deflate stream. What this costs is compression across frames; what it gains, besides
-//! memory, is that the compressed frame is the same for every session. The thread remembers the last few, so that a fan-out
-//! compresses once. A session keeps a checksum, and the plain frames of the batch in hand until they are written.
+//! Each frame is compressed alone ([`deflate`]): blocks that look at nothing before them, joined, are one valid deflate
+//! stream. So a session has no compressor, and the compressed frame is the same for every session. The thread remembers the
+//! last few, so that a fan-out compresses once. A session keeps a checksum, and the plain frames of the batch in hand until
+//! they are written.
 //!
-//! Source: RFC 1951 section 3.2.3 (blocks), RFC 1952 section 2.3 (gzip's frame).
+//! Source: RFC 1952 section 2.3 (gzip's frame).
 
 use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::Crc;
 
-use crate::delivery::Run;
+use crate::{
+    delivery::Run,
+    wire::deflate::{self, Window},
+};
 
 /// The content coding of a response body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -153,30 +155,7 @@ fn compressed(frame: &Bytes) -> Bytes {
 
 /// Compresses `plain` into deflate blocks that stand alone and end on a byte.
 fn deflate(plain: &[u8]) -> Bytes {
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor.reset();
-        // Enough for a frame that shrinks to a half, which JSON does.
-        let mut out = Vec::with_capacity(plain.len() / 2 + 64);
-        loop {
-            let consumed = compressor.total_in() as usize;
-            let status = compressor
-                .compress_vec(&plain[consumed..], &mut out, FlushCompress::Sync)
-                .expect("invariant: a fresh compressor is in no wrong state");
-            let is_done = match status {
-                // Room left over means that the flush is complete.
-                Status::Ok => {
-                    compressor.total_in() as usize == plain.len() && out.len() < out.capacity()
-                }
-                // Nothing to do: all input was flushed in the round before.
-                Status::BufError => out.len() < out.capacity(),
-                Status::StreamEnd => true,
-            };
-            if is_done {
-                return Bytes::from(out);
-            }
-            out.reserve(out.len().max(64));
-        }
-    })
+    deflate::with_blocks(plain, Window::Full, Bytes::copy_from_slice)
 }
 
 /// The frames that this thread compressed last, by identity: the same bytes in memory.
@@ -202,7 +181,6 @@ impl Remembered {
 }
 
 thread_local! {
-    static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
     static REMEMBERED: RefCell<Remembered> = const {
         RefCell::new(Remembered { frames: [const { (Bytes::new(), Bytes::new()) }; REMEMBERED_FRAMES], next: 0 })
     };

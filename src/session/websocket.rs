@@ -1,9 +1,13 @@
-//! A session over WebSocket, RFC 6455, without extensions.
+//! A session over WebSocket, RFC 6455, with permessage-deflate (RFC 7692) where that was agreed on ([`Deflate`]).
+//!
+//! Frames come deflated from whoever renders them; what the client sends is skipped, deflated or not.
 //!
 //! What the client sends is read and thrown away, whatever its size, but for PING (answered), CLOSE (echoed) and what breaks
 //! the protocol (closed with 1002 and the reason that RESTHeart gives). Every byte of it is a sign of life. Who wants to
 //! know what the client says brings a [`Listener`] ([`converse`]); streams have none, and do not pay for it.
 
+mod deflate;
+mod inflate;
 mod listener;
 mod reader;
 mod violation;
@@ -25,6 +29,7 @@ use tungstenite::protocol::{
 };
 
 pub use crate::session::websocket::{
+    deflate::Deflate,
     listener::{Listener, Message},
     violation::Violation,
 };
@@ -42,14 +47,16 @@ use crate::{
         },
         writer::Writer,
     },
+    wire::deflate::with_payload,
 };
 
 /// Serves one client until its session ends. The 101 is already written; `early` is what was read behind the request.
 ///
-/// `expires` is when the client's credentials do.
+/// `deflate` is what was agreed on, if anything was; `expires` is when the client's credentials do.
 pub fn serve<S>(
     stream: S,
     early: Bytes,
+    deflate: Option<Deflate>,
     outlet: Outlet,
     settings: &SessionSettings,
     expires: Option<Instant>,
@@ -57,13 +64,14 @@ pub fn serve<S>(
 where
     S: Stream,
 {
-    hold(stream, early, outlet, settings, expires, Deaf)
+    hold(stream, early, deflate, outlet, settings, expires, Deaf)
 }
 
 /// As [`serve`], and `listener` hears the client's messages and answers them.
 pub fn converse<S, L>(
     stream: S,
     early: Bytes,
+    deflate: Option<Deflate>,
     outlet: Outlet,
     settings: &SessionSettings,
     expires: Option<Instant>,
@@ -74,13 +82,14 @@ where
     L: Listener,
 {
     let ear = Attentive::new(listener);
-    hold(stream, early, outlet, settings, expires, ear)
+    hold(stream, early, deflate, outlet, settings, expires, ear)
 }
 
 /// Both of them: an `async fn` around this would keep its arguments beside it.
 async fn hold<S, E>(
     stream: S,
     early: Bytes,
+    deflate: Option<Deflate>,
     outlet: Outlet,
     settings: &SessionSettings,
     expires: Option<Instant>,
@@ -103,7 +112,8 @@ where
     let mut conversation = Conversation {
         client,
         early,
-        reader: FrameReader::new(),
+        deflate,
+        reader: FrameReader::new(deflate.is_some()),
         ear,
         heartbeat,
     };
@@ -120,6 +130,8 @@ struct Conversation<'a, S, E> {
     client: Client<'a, S>,
     /// What was read behind the request and not heard yet.
     early: Bytes,
+    /// How answers to messages are compressed.
+    deflate: Option<Deflate>,
     reader: FrameReader,
     ear: E,
     heartbeat: Heartbeat,
@@ -181,8 +193,8 @@ where
     /// Hears all that the client has sent so far. One that does not read its PONGs is not heard until it does.
     fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<ClosedBy> {
         let early = mem::take(&mut self.early);
-        let (reader, ear) = (&mut self.reader, &mut self.ear);
-        if let Some(by) = hear(reader, ear, &early, &mut self.client.writer) {
+        let (reader, ear, deflate) = (&mut self.reader, &mut self.ear, self.deflate);
+        if let Some(by) = hear(reader, ear, deflate, &early, &mut self.client.writer) {
             return Poll::Ready(by);
         }
         for _ in 0..READS_MAX {
@@ -194,7 +206,7 @@ where
                 if bytes.is_empty() {
                     return Some(ClosedBy::ClientLeft);
                 }
-                hear(reader, ear, bytes, writer)
+                hear(reader, ear, deflate, bytes, writer)
             });
             match ready!(heard) {
                 Err(error) => return Poll::Ready(ClosedBy::Broken(error.kind())),
@@ -280,13 +292,16 @@ where
 fn hear(
     reader: &mut FrameReader,
     ear: &mut impl Ear,
+    deflate: Option<Deflate>,
     mut bytes: &[u8],
     writer: &mut Writer,
 ) -> Option<ClosedBy> {
     loop {
         match reader.read(&mut bytes, ear) {
             Ok(None) => return None,
-            Ok(Some(Incoming::Message(answer))) => writer.push_urgent(message_frame(answer)),
+            Ok(Some(Incoming::Message(answer))) => {
+                writer.push_urgent(message_frame(answer, deflate));
+            }
             Ok(Some(Incoming::Ping(payload))) => writer.push_urgent(framed(Frame::pong(payload))),
             Ok(Some(Incoming::Close(code))) => return Some(ClosedBy::Client(code)),
             Err(violation) => return Some(ClosedBy::Violation(violation)),
@@ -307,12 +322,21 @@ fn close_frame(code: Option<u16>, reason: &str) -> Bytes {
     framed(Frame::close(close))
 }
 
-fn message_frame(message: Message) -> Bytes {
+fn message_frame(message: Message, deflate: Option<Deflate>) -> Bytes {
     let (payload, kind) = match message {
         Message::Text(text) => (text.into_bytes(), Data::Text),
         Message::Binary(bytes) => (bytes, Data::Binary),
     };
-    framed(Frame::message(payload, OpCode::Data(kind), true))
+    let deflated = deflate.and_then(|deflate| {
+        with_payload(&payload, deflate.window(), |deflated| {
+            deflated.map(<[u8]>::to_vec)
+        })
+    });
+    let is_deflated = deflated.is_some();
+    let payload = deflated.unwrap_or(payload);
+    let mut frame = Frame::message(payload, OpCode::Data(kind), true);
+    frame.header_mut().rsv1 = is_deflated;
+    framed(frame)
 }
 
 fn framed(frame: Frame) -> Bytes {

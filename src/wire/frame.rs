@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     JsonMode, Veil,
+    deflate::{self, Window},
     json::{self, JsonError},
 };
 
@@ -227,10 +228,21 @@ pub fn token_text(token: &RawDocument) -> String {
 
 /// Returns `payload` as one unmasked WebSocket text frame: header and payload.
 pub fn websocket_text(payload: &str) -> Bytes {
-    const FINAL_TEXT: u8 = 0x81;
+    websocket_frame(FINAL_TEXT, payload.as_bytes())
+}
+
+/// As [`websocket_text`], compressed where that makes it smaller. Source: RFC 7692 sections 6.1 and 7.2.1.
+pub fn websocket_text_deflated(payload: &str, window: Window) -> Bytes {
+    deflate::with_payload(payload.as_bytes(), window, |deflated| match deflated {
+        Some(deflated) => websocket_frame(FINAL_TEXT | RSV1, deflated),
+        None => websocket_text(payload),
+    })
+}
+
+fn websocket_frame(first: u8, payload: &[u8]) -> Bytes {
     let length = payload.len();
     let mut frame = BytesMut::with_capacity(length + WEBSOCKET_HEADER_MAX);
-    frame.put_u8(FINAL_TEXT);
+    frame.put_u8(first);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length @ 0..=125), _) => frame.put_u8(length),
         (_, Ok(length)) => {
@@ -242,7 +254,7 @@ pub fn websocket_text(payload: &str) -> Bytes {
             frame.put_u64(length as u64);
         }
     }
-    frame.put_slice(payload.as_bytes());
+    frame.put_slice(payload);
     frame.freeze()
 }
 
@@ -261,6 +273,11 @@ pub fn sse_event(token_json: &str, payload: &str) -> Bytes {
     event.put_slice(b"\n");
     event.freeze()
 }
+
+/// The first byte of a text frame that is a whole message.
+const FINAL_TEXT: u8 = 0x81;
+/// Says of a message that it is compressed.
+const RSV1: u8 = 0x40;
 
 /// The longest header of an unmasked frame: two bytes and a 64-bit length.
 const WEBSOCKET_HEADER_MAX: usize = 10;

@@ -393,6 +393,40 @@ async fn websockets_share_the_connection_and_hear_a_drain() {
     assert_eq!(sidestream.exit_code().await, 0);
 }
 
+#[tokio::test]
+async fn websockets_agree_on_compression_as_over_http_1() {
+    const NAME: &str = "h2deflate";
+    let stage = Stage::start(NAME, "[streams]\nwebsocket_compression = true\n").await;
+    let client = stage.secure().await;
+    let mut asked = websocket(&format!("/{NAME}/_streams/all"));
+    let offer = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
+    let extensions = header::SEC_WEBSOCKET_EXTENSIONS;
+    asked.headers_mut().insert(&extensions, offer);
+    let (answer, _sending) = client.begin(asked, false).await;
+    let answer = timeout(PATIENCE, answer).await.expect("in time");
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(
+        joined(answer.headers(), extensions.as_str()),
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    );
+    let mut socket = Body::new(answer.into_body());
+    stage.insert(NAME, doc! { "_id": "x".repeat(1_000) }).await;
+    let head = socket.until_len(2).await;
+    // Deflated, and far less than the text, whose key is in it twice.
+    assert_eq!(head[0], 0xc1);
+    assert!(head[1] < 126, "{head:?}");
+    let mut deflated = socket.until_len(usize::from(head[1])).await;
+    deflated.extend([0, 0, 0xff, 0xff]);
+    let mut text = Vec::with_capacity(4_096);
+    flate2::Decompress::new(false)
+        .decompress_vec(&deflated, &mut text, flate2::FlushDecompress::Sync)
+        .expect("deflate");
+    let expected = format!("{{\"_id\": \"{}\"}}", "x".repeat(1_000));
+    let text = String::from_utf8(text).expect("text");
+    assert_eq!(text.matches(&expected).count(), 2, "{text}");
+}
+
 /// What is not taken waits in the session's outbox, and that is bounded, as over HTTP/1.
 #[tokio::test]
 async fn a_slow_event_stream_is_ended_and_its_neighbour_is_not() {

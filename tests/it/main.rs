@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod bad_input;
+mod compression;
 mod config;
 mod engine;
 mod faults;

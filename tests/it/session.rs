@@ -51,8 +51,15 @@ async fn websocket_session(
     let (outbox, outlet) = channel(bytes_max);
     let (tell, told) = oneshot::channel();
     tasks.spawn("session", async move {
-        let closed =
-            websocket::serve(Socket::new(server), Bytes::new(), outlet, &settings(), None).await;
+        let closed = websocket::serve(
+            Socket::new(server),
+            Bytes::new(),
+            None,
+            outlet,
+            &settings(),
+            None,
+        )
+        .await;
         tell.send(closed).expect("the test waits for it");
     });
     (outbox, client, told)

@@ -206,7 +206,10 @@ impl Client {
             notify: None,
             veil: Veil::default(),
             mode: JsonMode::Default,
-            framing: Framing::WebSocket { ids: true },
+            framing: Framing::WebSocket {
+                ids: true,
+                deflate: None,
+            },
         };
         let plan = Plan::choose(wanted).expect("a plan");
         let (outbox, outlet) = delivery::channel(if self.is_slow { 600 } else { 1 << 20 });
@@ -235,7 +238,7 @@ impl Client {
         let (server, client) = duplex(if self.is_slow { 64 } else { 4096 });
         tokio::spawn(async move {
             let settings = SessionSettings::default();
-            let closed = websocket::serve(server, Bytes::new(), outlet, &settings, None);
+            let closed = websocket::serve(server, Bytes::new(), None, outlet, &settings, None);
             let _closed = closed.await;
             drop(subscription);
         });

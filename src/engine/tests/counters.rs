@@ -30,7 +30,10 @@ fn plan_of(number: i32) -> Plan {
     // Of the five that match, two want server-sent events.
     let framing = match number % 5 {
         0 | 1 => Framing::Sse,
-        _ => Framing::WebSocket { ids: false },
+        _ => Framing::WebSocket {
+            ids: false,
+            deflate: None,
+        },
     };
     choose(filters, notify, framing)
 }

@@ -29,7 +29,7 @@ fn the_websocket_head_answers_the_key_and_offers_nothing_else() {
         HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
     );
     request.insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
-    let head = websocket_head(&request, &id(), Some("bearer"));
+    let head = websocket_head(&request, &id(), Some("bearer"), None);
     let head = std::str::from_utf8(&head).unwrap();
     assert!(
         head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"),
@@ -48,13 +48,32 @@ fn the_websocket_head_answers_the_key_and_offers_nothing_else() {
     // One that announces a token is taken up, and the token behind it is not said again.
     let offered = HeaderValue::from_static("chat, bearer, e30.e30.c2ln");
     request.insert("sec-websocket-protocol", offered);
-    let head = websocket_head(&request, &id(), Some("bearer"));
+    let head = websocket_head(&request, &id(), Some("bearer"), None);
     let head = std::str::from_utf8(&head).unwrap();
     assert!(
         head.contains("\r\nSec-WebSocket-Protocol: bearer\r\n"),
         "{head}"
     );
     assert!(!head.contains("e30"), "{head}");
+}
+
+#[test]
+fn the_websocket_head_says_what_was_agreed_on() {
+    let (request, agreed) = (HeaderMap::new(), Deflate::agree(["permessage-deflate"]));
+    for (deflate, expected) in [
+        (None, None),
+        (
+            agreed,
+            Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
+        ),
+    ] {
+        let head = websocket_head(&request, &id(), None, deflate);
+        let head = std::str::from_utf8(&head).unwrap();
+        let said = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+        assert_eq!(said, expected, "{head}");
+    }
 }
 
 #[test]

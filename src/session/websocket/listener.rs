@@ -1,6 +1,9 @@
 //! Whoever hears what a client says in data frames: for streams nobody, and then nothing of it is kept.
 
-use crate::session::websocket::Violation;
+use crate::session::websocket::{
+    Violation,
+    inflate::{deflated_bytes_max, inflate},
+};
 
 /// A client's message, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +24,17 @@ pub trait Listener: Send {
     fn hear(&mut self, message: Message) -> Option<Message>;
 }
 
+/// What the first frame of a message says of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Form {
+    pub(super) is_text: bool,
+    pub(super) is_deflated: bool,
+}
+
 /// What the reader does with the payloads of data frames.
 pub(super) trait Ear {
-    /// A message begins, of text or not.
-    fn begin(&mut self, is_text: bool);
+    /// A message begins.
+    fn begin(&mut self, form: Form);
 
     /// A part of its payload has come; `mask` begins at the byte for the first of it.
     ///
@@ -44,7 +54,7 @@ pub(super) trait Ear {
 pub(super) struct Deaf;
 
 impl Ear for Deaf {
-    fn begin(&mut self, _: bool) {}
+    fn begin(&mut self, _: Form) {}
 
     fn part(&mut self, _: &[u8], _: [u8; 4]) -> Result<(), Violation> {
         Ok(())
@@ -59,7 +69,8 @@ impl Ear for Deaf {
 #[derive(Debug)]
 pub(super) struct Attentive<L> {
     listener: L,
-    is_text: bool,
+    form: Form,
+    /// As it came: a message that is deflated is inflated when it is whole.
     payload: Vec<u8>,
     /// So much of `payload` is known to be whole characters.
     checked: usize,
@@ -69,7 +80,7 @@ impl<L: Listener> Attentive<L> {
     pub(super) fn new(listener: L) -> Self {
         Self {
             listener,
-            is_text: false,
+            form: Form::default(),
             payload: Vec::new(),
             checked: 0,
         }
@@ -89,26 +100,39 @@ impl<L: Listener> Attentive<L> {
 }
 
 impl<L: Listener> Ear for Attentive<L> {
-    fn begin(&mut self, is_text: bool) {
-        self.is_text = is_text;
+    fn begin(&mut self, form: Form) {
+        self.form = form;
         self.checked = 0;
     }
 
     fn part(&mut self, masked: &[u8], mask: [u8; 4]) -> Result<(), Violation> {
-        if masked.len() > self.listener.bytes_max() - self.payload.len() {
+        let bytes_max = match self.form.is_deflated {
+            true => deflated_bytes_max(self.listener.bytes_max()),
+            false => self.listener.bytes_max(),
+        };
+        if masked.len() > bytes_max - self.payload.len() {
             return Err(Violation::MessageTooLong);
         }
         let clear = masked.iter().zip(mask.iter().cycle());
         self.payload.extend(clear.map(|(byte, mask)| byte ^ mask));
-        match self.is_text {
-            true => self.check_text(),
-            false => Ok(()),
+        match self.form {
+            Form {
+                is_text: true,
+                is_deflated: false,
+            } => self.check_text(),
+            Form { is_text: false, .. }
+            | Form {
+                is_deflated: true, ..
+            } => Ok(()),
         }
     }
 
     fn end(&mut self) -> Result<Option<Message>, Violation> {
-        let payload = std::mem::take(&mut self.payload);
-        let message = match self.is_text {
+        let mut payload = std::mem::take(&mut self.payload);
+        if self.form.is_deflated {
+            payload = inflate(payload, self.listener.bytes_max())?;
+        }
+        let message = match self.form.is_text {
             true => {
                 Message::Text(String::from_utf8(payload).map_err(|_unfinished| Violation::NotText)?)
             }

@@ -7,7 +7,7 @@ use std::mem;
 
 use crate::session::websocket::{
     Violation,
-    listener::{Ear, Message},
+    listener::{Ear, Form, Message},
 };
 
 /// The reading side of one connection.
@@ -16,6 +16,8 @@ pub(super) struct FrameReader {
     place: Place,
     /// Whether a message was begun and its last fragment has not come.
     is_in_message: bool,
+    /// Whether messages may be deflated.
+    is_deflating: bool,
 }
 
 /// What a client can say that we answer.
@@ -60,10 +62,12 @@ struct Head {
 }
 
 impl FrameReader {
-    pub(super) fn new() -> Self {
+    /// `is_deflating`: whether permessage-deflate was agreed on.
+    pub(super) fn new(is_deflating: bool) -> Self {
         Self {
             place: Place::START,
             is_in_message: false,
+            is_deflating,
         }
     }
 
@@ -84,11 +88,11 @@ impl FrameReader {
                     };
                     *input = rest;
                     head.push(byte);
+                    let head = *head;
                     if head.filled == 2 {
-                        check_start(head.bytes[0], head.bytes[1], self.is_in_message)?;
+                        self.check_start(head.bytes[0], head.bytes[1])?;
                     }
                     if head.is_complete() {
-                        let head = *head;
                         self.enter(head, ear);
                     }
                 }
@@ -131,6 +135,36 @@ impl FrameReader {
         }
     }
 
+    /// Checks what the first two bytes of a frame tell, in the order in which RESTHeart does.
+    fn check_start(&self, first: u8, second: u8) -> Result<(), Violation> {
+        let opcode = first & 0x0f;
+        let reserved = first >> 4 & 0b111;
+        let is_masked = second & MASKED != 0;
+        let length = second & !MASKED;
+        // Compressed is a message, and its first frame says so. Source: RFC 7692 section 6.
+        let may_be_deflated = self.is_deflating && matches!(opcode, TEXT | BINARY);
+        if reserved != 0 && !(may_be_deflated && first & RESERVED == RSV1) {
+            return Err(Violation::ReservedBits(reserved));
+        }
+        if opcode & CONTROL == 0 {
+            return match opcode {
+                _ if !is_masked => Err(Violation::NotMasked),
+                3.. => Err(Violation::ReservedDataOpcode(opcode)),
+                CONTINUATION if !self.is_in_message => Err(Violation::StrayContinuation),
+                1.. if self.is_in_message => Err(Violation::NestedMessage),
+                CONTINUATION | 1.. => Ok(()),
+            };
+        }
+        match opcode {
+            _ if first & FIN == 0 => Err(Violation::FragmentedControl),
+            _ if length > 125 => Err(Violation::LongControl),
+            11.. => Err(Violation::ReservedControlOpcode(opcode)),
+            CLOSE if length == 1 => Err(Violation::ShortClose),
+            _ if !is_masked => Err(Violation::NotMasked),
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on into the frame whose head is complete.
     fn enter(&mut self, head: Head, ear: &mut impl Ear) {
         let opcode = head.bytes[0] & 0x0f;
@@ -138,7 +172,10 @@ impl FrameReader {
         if opcode & CONTROL == 0 {
             self.is_in_message = head.bytes[0] & FIN == 0;
             if opcode != CONTINUATION {
-                ear.begin(opcode == TEXT);
+                ear.begin(Form {
+                    is_text: opcode == TEXT,
+                    is_deflated: head.bytes[0] & RSV1 != 0,
+                });
             }
             self.place = Place::Data {
                 left: length,
@@ -219,34 +256,6 @@ impl Head {
     }
 }
 
-/// Checks what the first two bytes of a frame tell, in the order in which RESTHeart does.
-fn check_start(first: u8, second: u8, is_in_message: bool) -> Result<(), Violation> {
-    let opcode = first & 0x0f;
-    let reserved = first >> 4 & 0b111;
-    let is_masked = second & MASKED != 0;
-    let length = second & !MASKED;
-    if reserved != 0 {
-        return Err(Violation::ReservedBits(reserved));
-    }
-    if opcode & CONTROL == 0 {
-        return match opcode {
-            _ if !is_masked => Err(Violation::NotMasked),
-            3.. => Err(Violation::ReservedDataOpcode(opcode)),
-            CONTINUATION if !is_in_message => Err(Violation::StrayContinuation),
-            1.. if is_in_message => Err(Violation::NestedMessage),
-            CONTINUATION | 1.. => Ok(()),
-        };
-    }
-    match opcode {
-        _ if first & FIN == 0 => Err(Violation::FragmentedControl),
-        _ if length > 125 => Err(Violation::LongControl),
-        11.. => Err(Violation::ReservedControlOpcode(opcode)),
-        CLOSE if length == 1 => Err(Violation::ShortClose),
-        _ if !is_masked => Err(Violation::NotMasked),
-        _ => Ok(()),
-    }
-}
-
 /// Checks the payload of a CLOSE. Source: RFC 6455 sections 5.5.1 and 7.4, and IANA's registry of close codes.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let Some((code, reason)) = payload.split_first_chunk() else {
@@ -264,11 +273,15 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
 }
 
 const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+/// Of the first frame of a message: the message is deflated.
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 /// The bit that every opcode of a control frame has.
 const CONTROL: u8 = 8;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
+const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 

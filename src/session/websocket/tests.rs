@@ -1,5 +1,6 @@
 //! Sessions over WebSocket, before a scripted client and a paused clock.
 
+mod deflated;
 mod direct;
 mod endings;
 mod heartbeat;
@@ -14,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Violation, serve};
+use super::{Deflate, Violation, serve};
 use crate::{
     delivery::{Outbox, channel},
     session::{Closed, ClosedBy, SessionSettings},
@@ -47,6 +48,7 @@ struct Setup {
     pipe_bytes: usize,
     outbox_bytes: usize,
     early: Bytes,
+    deflate: Option<Deflate>,
     expires_in: Option<Duration>,
 }
 
@@ -56,6 +58,7 @@ impl Default for Setup {
             pipe_bytes: 1 << 16,
             outbox_bytes: 1 << 20,
             early: Bytes::new(),
+            deflate: None,
             expires_in: None,
         }
     }
@@ -66,10 +69,17 @@ impl Setup {
         let (outbox, outlet) = channel(self.outbox_bytes);
         let (server, client) = duplex(self.pipe_bytes);
         let expires = self.expires_in.map(|after| Instant::now() + after);
-        let session =
-            tokio::spawn(
-                async move { serve(server, self.early, outlet, &settings(), expires).await },
-            );
+        let session = tokio::spawn(async move {
+            serve(
+                server,
+                self.early,
+                self.deflate,
+                outlet,
+                &settings(),
+                expires,
+            )
+            .await
+        });
         Scene {
             outbox,
             client,
@@ -88,8 +98,14 @@ impl Scene {
 
     /// The next frame: opcode and payload.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let first = self.client.read_u8().await.unwrap();
+        let (first, payload) = self.any_frame().await;
         assert_eq!(first & 0xf0, FIN, "whole frames without reserved bits");
+        (first & 0x0f, payload)
+    }
+
+    /// The next frame, whatever its first byte is.
+    async fn any_frame(&mut self) -> (u8, Vec<u8>) {
+        let first = self.client.read_u8().await.unwrap();
         let length = match self.client.read_u8().await.unwrap() {
             127 => self.client.read_u64().await.unwrap(),
             126 => u64::from(self.client.read_u16().await.unwrap()),
@@ -97,7 +113,7 @@ impl Scene {
         };
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         self.client.read_exact(&mut payload).await.unwrap();
-        (first & 0x0f, payload)
+        (first, payload)
     }
 
     async fn expect(&mut self, opcode: u8, payload: &[u8]) {
@@ -356,7 +372,7 @@ async fn an_idle_session_is_small() {
     let (_outbox, outlet) = channel(1);
     let (server, _client) = duplex(1);
     let settings = settings();
-    let session = serve(server, Bytes::new(), outlet, &settings, None);
+    let session = serve(server, Bytes::new(), None, outlet, &settings, None);
     let bytes = size_of_val(&session);
     assert!(bytes <= 1536, "the future has {bytes} bytes");
 }

@@ -5,7 +5,7 @@
 /// The text is the reason in the CLOSE frame: what clients of RESTHeart (Undertow) know, recorded where a recording exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Reserved bits are set, and no extension was agreed on.
+    /// Reserved bits are set that no extension which was agreed on gives a meaning there.
     #[error("UT002015: Extensions not allowed but received rsv of {0}")]
     ReservedBits(u8),
     /// A frame from a client is masked, always.
@@ -38,6 +38,9 @@ pub enum Violation {
     /// A CLOSE whose reason is not UTF-8; text that is not, where somebody listens.
     #[error("UT002003: Text frame contains non UTF-8 data")]
     NotText,
+    /// A message that says it is compressed and is not, where somebody listens.
+    #[error("the message is not deflated as it says")]
+    NotDeflated,
     /// A message of more bytes than its listener takes.
     #[error("the message is too long")]
     MessageTooLong,
@@ -47,7 +50,7 @@ impl Violation {
     /// Returns the close code that answers it.
     pub fn code(self) -> u16 {
         match self {
-            Self::NotText => 1007,
+            Self::NotText | Self::NotDeflated => 1007,
             Self::MessageTooLong => 1009,
             Self::ReservedBits(_)
             | Self::NotMasked

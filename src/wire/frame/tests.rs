@@ -348,6 +348,26 @@ fn websocket_headers_have_three_lengths() {
 }
 
 #[test]
+fn a_deflated_frame_says_so_and_one_that_is_not_does_not() {
+    let short = r#"{"operationType": "delete"}"#;
+    let text = format!("{{{}}}", r#""name": 1, "#.repeat(100));
+    for window in [Window::Full, Window::Small] {
+        assert_eq!(
+            websocket_text_deflated(short, window),
+            websocket_text(short)
+        );
+        let frame = websocket_text_deflated(&text, window);
+        assert_eq!(frame[..2], [0xc1, frame.len() as u8 - 2], "{window:?}");
+        let deflated = [&frame[2..], &deflate::EMPTY_BLOCK].concat();
+        let mut plain = Vec::with_capacity(text.len());
+        flate2::Decompress::new(false)
+            .decompress_vec(&deflated, &mut plain, flate2::FlushDecompress::Sync)
+            .expect("deflate");
+        assert_eq!(plain, text.as_bytes());
+    }
+}
+
+#[test]
 fn sse_events_have_no_blank_after_the_colon() {
     assert_eq!(
         sse_event(r#"{"_data": "82"}"#, "{}"),

@@ -50,6 +50,8 @@ pub(crate) enum Close {
 pub(crate) struct Received {
     /// The texts of WebSocket messages; of a binary one, `<binary>` and its hex digits.
     pub(crate) frames: Vec<String>,
+    /// Of each message how many bytes came, and whether they were deflated.
+    pub(crate) payloads: Vec<(usize, bool)>,
     pub(crate) events: Vec<Event>,
     pub(crate) pongs: Vec<Vec<u8>>,
     pub(crate) pings: usize,

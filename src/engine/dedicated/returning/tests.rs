@@ -18,7 +18,10 @@ fn returning() -> (Returning, oneshot::Receiver<Result<(), Refused>>) {
         notify: None,
         veil: Veil::default(),
         mode: JsonMode::Default,
-        framing: Framing::WebSocket { ids: true },
+        framing: Framing::WebSocket {
+            ids: true,
+            deflate: None,
+        },
     };
     let at = ResumeToken::parse("8200000001000000012B").expect("a token");
     let floor = Timestamp {

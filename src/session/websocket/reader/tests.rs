@@ -19,7 +19,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn read_all(mut input: &[u8], step: usize) -> (Vec<Incoming>, Option<Violation>) {
-    let mut reader = FrameReader::new();
+    let mut reader = FrameReader::new(false);
     let mut heard = Vec::new();
     while !input.is_empty() {
         let (mut piece, rest) = input.split_at(step.min(input.len()));

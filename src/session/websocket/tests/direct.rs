@@ -36,7 +36,15 @@ async fn begin(buffer_bytes: u32, outbox_bytes: usize) -> Pair {
         .unwrap();
     let (outbox, outlet) = channel(outbox_bytes);
     let session = tokio::spawn(async move {
-        serve(Socket::new(server), Bytes::new(), outlet, &settings(), None).await
+        serve(
+            Socket::new(server),
+            Bytes::new(),
+            None,
+            outlet,
+            &settings(),
+            None,
+        )
+        .await
     });
     Pair {
         outbox,

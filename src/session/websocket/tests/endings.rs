@@ -271,7 +271,15 @@ async fn a_client_that_floods_us_cannot_put_off_its_ending() {
         ..settings()
     };
     let expires = Instant::now() + Duration::from_millis(20);
-    let closed = serve(&mut flood, Bytes::new(), outlet, &settings, Some(expires)).await;
+    let closed = serve(
+        &mut flood,
+        Bytes::new(),
+        None,
+        outlet,
+        &settings,
+        Some(expires),
+    )
+    .await;
     assert_eq!(closed.by, ClosedBy::Ending(Ending::CredentialsExpired));
     assert_eq!(closed.frames, 1);
     let close = [

@@ -8,14 +8,14 @@ use crate::{
     delivery::channel,
     session::{
         ClosedBy,
-        websocket::{Listener, Message, Violation, converse},
+        websocket::{Deflate, Listener, Message, Violation, converse},
     },
 };
 
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 
-const MESSAGE_BYTES_MAX: usize = 1 << 17;
+pub(super) const MESSAGE_BYTES_MAX: usize = 1 << 17;
 
 /// Longer messages are not sent byte by byte: that takes minutes.
 const PIECES_MAX: usize = 4096;
@@ -33,10 +33,16 @@ impl Listener for Echo {
 }
 
 fn echoing(pipe_bytes: usize) -> Scene {
+    echoing_with(None, pipe_bytes)
+}
+
+/// As [`echoing`], with what was agreed on.
+pub(super) fn echoing_with(deflate: Option<Deflate>, pipe_bytes: usize) -> Scene {
     let (outbox, outlet) = channel(1 << 20);
     let (server, client) = duplex(pipe_bytes);
     let session = tokio::spawn(async move {
-        converse(server, Bytes::new(), outlet, &settings(), None, Echo).await
+        let settings = settings();
+        converse(server, Bytes::new(), deflate, outlet, &settings, None, Echo).await
     });
     Scene {
         outbox,
@@ -46,7 +52,7 @@ fn echoing(pipe_bytes: usize) -> Scene {
 }
 
 /// A masked frame of any length.
-fn long(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn long(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first, 0xff];
     bytes.extend((payload.len() as u64).to_be_bytes());
     bytes.extend(MASK);

@@ -4,6 +4,7 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::sync::{Arc, Mutex};
 
 use flate2::write::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use flate2::{Decompress, FlushDecompress, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
@@ -104,7 +105,7 @@ impl Reader {
         };
         // The end of the stream is what it ends with, whichever way it comes.
         let end = match head.kind {
-            Kind::WebSocket => self.frames(note, echo).await,
+            Kind::WebSocket => self.frames(&head, note, echo).await,
             _ => self.events(&head, note).await,
         };
         let broken = end.err().filter(|error| error.kind() == ErrorKind::Other);
@@ -119,12 +120,19 @@ impl Reader {
 
     async fn frames(
         &mut self,
+        head: &Head,
         note: impl Fn(&mut dyn FnMut(&mut Received)),
         echo: Option<Arc<tokio::sync::Mutex<OwnedWriteHalf>>>,
     ) -> Result<()> {
-        let (mut message, mut kind) = (Vec::new(), 0);
+        let (mut message, mut kind, mut is_deflated) = (Vec::new(), 0, false);
+        let agreed = head.field("sec-websocket-extensions").unwrap_or_default();
+        let may_deflate = agreed.starts_with("permessage-deflate");
         loop {
             let (frame, is_last) = self.frame().await?;
+            let may_be_deflated = may_deflate && matches!(frame.opcode, 1 | 2);
+            if frame.reserved != 0 && !(may_be_deflated && frame.reserved == 4) {
+                return Err(malformed("frame", &format!("{frame:?}")));
+            }
             let payload = frame.payload;
             match frame.opcode {
                 CLOSE => {
@@ -150,15 +158,24 @@ impl Reader {
                 opcode => {
                     if opcode != 0 {
                         kind = opcode;
+                        is_deflated = frame.reserved != 0;
                     }
                     message.extend(payload);
                     if is_last {
-                        let text = match String::from_utf8(std::mem::take(&mut message)) {
+                        let came = (message.len(), is_deflated);
+                        let mut message = std::mem::take(&mut message);
+                        if is_deflated {
+                            message = inflated(message)?;
+                        }
+                        let text = match String::from_utf8(message) {
                             Ok(text) if kind == TEXT => text,
                             Ok(text) => format!("<binary>{}", hex(text.as_bytes())),
                             Err(error) => format!("<binary>{}", hex(error.as_bytes())),
                         };
-                        note(&mut |received| received.frames.push(text.clone()));
+                        note(&mut |received| {
+                            received.payloads.push(came);
+                            received.frames.push(text.clone());
+                        });
                     }
                 }
             }
@@ -178,13 +195,15 @@ impl Reader {
             }
             short => u64::from(short),
         };
-        if head[1] & 128 != 0 || head[0] & 0x70 != 0 {
-            // A server must not mask (RFC 6455, 5.1), and no extension was agreed on.
+        if head[1] & 128 != 0 {
+            // A server must not mask (RFC 6455, 5.1).
             return Err(malformed("frame", &hex(&head)));
         }
         let length = usize::try_from(length).map_err(Error::other)?;
         let payload = self.exactly(length).await?;
-        Ok((Frame::new(head[0] & 15, payload), head[0] & 128 != 0))
+        let mut frame = Frame::new(head[0] & 15, payload);
+        frame.reserved = head[0] >> 4 & 7;
+        Ok((frame, head[0] & 128 != 0))
     }
 
     async fn events(
@@ -355,6 +374,26 @@ fn parse_events(body: &str) -> Vec<Event> {
         event
     });
     events.filter(|event| !event.is_empty()).collect()
+}
+
+/// Inflates a message that looks at none before it. Source: RFC 7692 section 7.2.2.
+fn inflated(mut payload: Vec<u8>) -> Result<Vec<u8>> {
+    payload.extend([0, 0, 0xff, 0xff]);
+    let (mut inflater, mut message) = (Decompress::new(false), Vec::new());
+    loop {
+        message.reserve(message.len().max(1024));
+        let rest = &payload[inflater.total_in() as usize..];
+        let made = inflater.total_out();
+        let status = inflater.decompress_vec(rest, &mut message, FlushDecompress::None);
+        let is_all = inflater.total_in() as usize == payload.len();
+        match status.map_err(Error::other)? {
+            Status::Ok | Status::BufError if is_all && made == inflater.total_out() => {
+                return Ok(message);
+            }
+            Status::Ok | Status::BufError if !rest.is_empty() || made < inflater.total_out() => (),
+            other => return Err(malformed("message", &format!("{other:?}"))),
+        }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
