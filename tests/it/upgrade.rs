@@ -1,5 +1,8 @@
 //! The binary is replaced while it works: nobody is refused, no request and no event is lost.
 
+mod multiplexed;
+mod upstreams;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use self::multiplexed::Multiplexed;
 use crate::support::client::{Client, Request};
 use crate::support::process::scratch;
 use crate::support::secure::{self, Files, Identity, ONLY_13};
@@ -236,7 +240,8 @@ async fn nothing_is_refused_or_lost_while_the_binary_is_replaced() {
     let identity = Identity::new();
     let files = Files::of(&identity);
     let tls = format!(
-        "[server.tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        "[server.tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = \"{}\"\nkey = \"{}\"\n\
+         [server.http2]\nprior_knowledge = true\n",
         files.certificate.display(),
         files.key.display()
     );
@@ -291,6 +296,15 @@ async fn nothing_is_refused_or_lost_while_the_binary_is_replaced() {
             }
             asking.spawn(one.run(stop.clone()));
         }
+    }
+    let identity = Arc::new(identity);
+    for (address, trusted) in [
+        (sidestream.public, None),
+        (secure, Some(Arc::clone(&identity))),
+    ] {
+        let one = Multiplexed { address, trusted };
+        asking.spawn(one.clone().run(stop.clone()));
+        asking.spawn(one.run(stop.clone()));
     }
     let mut following = JoinSet::new();
     let begun = Arc::new(Barrier::new(FOLLOWERS + 1));

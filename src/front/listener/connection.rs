@@ -19,6 +19,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    task::yield_now,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -35,7 +36,8 @@ pub struct Manner<'a> {
     pub head: Arc<HeadSettings>,
     /// How HTTP/2 is spoken, where it is.
     pub http2: &'a Http2Settings,
-    /// When it drains, an idle connection ends at once and a busy one after its answer, or after `drain`. Where another
+    /// When it drains, an idle connection ends at once and a busy one after its answer, or after `drain`; one whose request
+    /// has come and was not read yet is busy. Where another
     /// process has taken over, idle ones end after half of that: a request that is on its way when its connection is closed is
     /// lost, and there is no hurry, since new connections do not come here.
     pub shutdown: &'a Shutdown,
@@ -170,6 +172,13 @@ where
                     // The next answer closes it.
                     let one_more = poll_fn(|cx| connection.poll_without_shutdown(cx));
                     if let Ok(ended) = timeout(manner.drain / 2, one_more).await {
+                        return ended;
+                    }
+                } else {
+                    // What came before the word to drain is served: the socket tells of it once the reactor has had its turn.
+                    yield_now().await;
+                    let there = poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx)));
+                    if let Poll::Ready(ended) = there.await {
                         return ended;
                     }
                 }

@@ -30,9 +30,10 @@ pub(super) async fn hear(
 ) -> Option<Greeted> {
     let hearing = hear_out(stream, peer, local, settings);
     let heard = tokio::select! {
+        // What was said in time is heard.
         biased;
-        () = over(shutdown, settings.drain) => return None,
         heard = hearing => heard,
+        () = over(shutdown, settings.drain) => return None,
     };
     match heard {
         Ok(greeted) => greeted,
@@ -44,12 +45,16 @@ pub(super) async fn hear(
     }
 }
 
-/// Waits until one who has not asked for anything yet may be left: nothing was promised to him. Where another process has
-/// taken over, who came here by chance is heard out for a while: he would have been by the other one.
+/// Waits until one who has not asked for anything yet may be left: nothing was promised to him. What he has said already
+/// can be read before: it is beside the reading that this is waited for. Where another process has taken over, who came here
+/// by chance is heard out for a while: he would have been by the other one.
 pub(super) async fn over(shutdown: &Shutdown, drain: Duration) {
     shutdown.draining().await;
     if shutdown.has_successor() {
         tokio::time::sleep(drain / 2).await;
+    } else {
+        // The socket tells of what has come once the reactor has had its turn.
+        tokio::task::yield_now().await;
     }
 }
 

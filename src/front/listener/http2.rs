@@ -79,9 +79,10 @@ pub(super) async fn serve<IO, S>(
 {
     let handshake = builder(manner).handshake::<_, Bytes>(Http2Io::new(io, read));
     let opened = tokio::select! {
+        // Who has said the whole preface may have asked as well, and is told what becomes of that.
         biased;
-        () = greeting::over(manner.shutdown, manner.drain) => return,
         opened = timeout(manner.head.time_max, handshake) => opened,
+        () = greeting::over(manner.shutdown, manner.drain) => return,
     };
     let mut connection = match opened {
         Ok(Ok(connection)) => connection,

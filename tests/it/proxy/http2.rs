@@ -1,6 +1,7 @@
 //! HTTP/2 towards clients, before upstreams scripted in the test.
 
 mod ambiguity;
+mod draining;
 mod forwarding;
 mod frames;
 mod limits;

@@ -1,6 +1,7 @@
 //! Several upstreams: who gets a request, who gets it where the first one fails, and who is set aside.
 
 mod api;
+mod clients;
 mod process;
 
 use std::collections::BTreeMap;

@@ -59,10 +59,18 @@ impl Http2 {
         request: Request<()>,
         is_whole: bool,
     ) -> (ResponseFuture, SendStream<Bytes>) {
-        let ready = self.requests.clone().ready().await;
-        let mut requests = ready.expect("the connection lives");
-        let begun = requests.send_request(request, is_whole);
-        begun.expect("it can be sent")
+        let begun = self.try_begin(request, is_whole).await;
+        begun.expect("the connection lives")
+    }
+
+    /// Sends a request's head, unless the connection has ended for new ones; then it was not sent.
+    pub(crate) async fn try_begin(
+        &self,
+        request: Request<()>,
+        is_whole: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let mut requests = self.requests.clone().ready().await?;
+        requests.send_request(request, is_whole)
     }
 
     /// Sends a request and waits for the whole answer.

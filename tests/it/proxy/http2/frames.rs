@@ -10,6 +10,8 @@ pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
 
 pub(super) const END_STREAM: u8 = 1;
+/// Of SETTINGS and PING.
+pub(super) const ACK: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
 pub(super) const CANCEL: [u8; 4] = [0, 0, 0, 8];
