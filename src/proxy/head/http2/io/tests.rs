@@ -1,7 +1,14 @@
-use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::time::Duration;
 
-use super::Http2Io;
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket},
+    time::Instant,
+};
+
+use super::{Http2Io, LINGER_BYTES_MAX, LINGER_TIME_MAX};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -136,4 +143,56 @@ async fn what_is_written_passes() {
     let mut read = Vec::new();
     theirs.read_to_end(&mut read).await.expect("it is memory");
     assert_eq!(read, b"/?\"");
+}
+
+/// What the client sends behind our end, and whether it ends its own side; returns how long it is waited for.
+async fn lingered(sent: usize, ends: bool) -> Duration {
+    let (mut client, server) = tokio::io::duplex(2 * LINGER_BYTES_MAX);
+    client.write_all(&vec![0; sent]).await.expect("it fits");
+    if ends {
+        client.shutdown().await.expect("it ends");
+    }
+    let begun = Instant::now();
+    let mut io = Http2Io::new(server, Bytes::new());
+    io.shutdown().await.expect("it ends");
+    let mut room = [0];
+    assert_eq!(client.read(&mut room).await.expect("an end"), 0);
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_heard_out_but_not_for_ever() {
+    assert_eq!(lingered(0, true).await, Duration::ZERO);
+    assert_eq!(lingered(100_000, true).await, Duration::ZERO);
+    assert_eq!(lingered(100_000, false).await, LINGER_TIME_MAX);
+    assert_eq!(lingered(LINGER_BYTES_MAX + 1, false).await, Duration::ZERO);
+}
+
+/// On a socket, where bytes that nobody has read would reset the connection and take what is still to be sent with them.
+#[tokio::test]
+async fn what_was_answered_last_reaches_a_client_that_still_sends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let client = TcpSocket::new_v4().expect("a socket");
+    client.set_recv_buffer_size(4096).expect("it is small");
+    let mut client = client.connect(address).await.expect("it listens");
+    let (server, _) = listener.accept().await.expect("a client");
+    // The kernel takes the answer at once, and most of it stays there until the client reads.
+    let answer = vec![b'a'; 150_000];
+    let room = SockRef::from(&server).set_send_buffer_size(answer.len() * 2);
+    room.expect("it is large");
+    client.write_all(&[0; 20_000]).await.expect("it is taken");
+    let sent = answer.clone();
+    let closing = tokio::spawn(async move {
+        let mut io = Http2Io::new(server, Bytes::new());
+        io.write_all(&sent).await?;
+        io.shutdown().await
+    });
+    // It does what it can without us.
+    tokio::task::yield_now().await;
+    let mut read = Vec::new();
+    client.read_to_end(&mut read).await.expect("no reset");
+    assert_eq!(read.len(), answer.len());
+    drop(client);
+    closing.await.expect("no panic").expect("it ends");
 }
