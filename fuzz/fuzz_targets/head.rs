@@ -4,7 +4,6 @@
 //! came in, goes through unchanged a second time, and ends where whoever reads it behind us thinks that it does.
 #![no_main]
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::percent_decode;
 use sidestream::proxy::{HeadIo, HeadSettings, Link, Refusal};
+use sidestream_fuzz::Pieces;
 use tokio::io::{AsyncRead, ReadBuf};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -56,7 +56,7 @@ fn read(bytes: &[u8], piece: usize, bytes_max: usize) -> Passed {
             ..HeadSettings::default()
         };
         let mut head = HeadIo::new(
-            Pieces { rest: bytes, piece },
+            Pieces::new(bytes, piece),
             Arc::new(settings),
             Arc::clone(&link),
         );
@@ -78,7 +78,7 @@ fn read(bytes: &[u8], piece: usize, bytes_max: usize) -> Passed {
         }
         let (socket, behind) = head.into_parts();
         let mut behind = behind.to_vec();
-        behind.extend_from_slice(socket.rest);
+        behind.extend_from_slice(socket.rest());
         Passed {
             out,
             behind,
@@ -206,26 +206,6 @@ fn chunked_len(bytes: &[u8]) -> Option<usize> {
 fn head_end(bytes: &[u8]) -> Option<usize> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     Some(end + 4)
-}
-
-/// A client that sends pieces of a size and is then done.
-struct Pieces<'a> {
-    rest: &'a [u8],
-    piece: usize,
-}
-
-impl AsyncRead for Pieces<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let len = self.rest.len().min(self.piece).min(buf.remaining());
-        let (sent, rest) = self.rest.split_at(len);
-        buf.put_slice(sent);
-        self.rest = rest;
-        Poll::Ready(Ok(()))
-    }
 }
 
 /// Short, so that it is reached.

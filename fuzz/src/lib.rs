@@ -4,11 +4,14 @@
 //! decision is the first one, which ends whatever is being made.
 
 pub mod access;
+mod pieces;
 
 use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Decimal128, Document, Regex, Timestamp, doc};
 use libfuzzer_sys::arbitrary::Unstructured;
+
+pub use pieces::Pieces;
 
 /// Makes documents of bytes.
 pub struct Maker<'a>(Unstructured<'a>);
