@@ -108,7 +108,7 @@ pub async fn run(
     // Bound before anything is begun that would have to be undone: a port that is taken is found out at once.
     let tls = rooms::tls(&config)?;
     let sockets = Sockets::bind(&config, &mut inherited).await?;
-    let forwarder = Forwarder::new(rooms::proxy(&config.upstream))?;
+    let forwarder = Forwarder::new(rooms::proxy(&config.upstream, &config.server))?;
     let streams = match &config.streams {
         Some(streams) => Some(rooms::streams(&config, streams, &tasks, shutdown.clone()).await?),
         None => None,

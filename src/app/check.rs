@@ -61,7 +61,7 @@ pub async fn check(config: &Config) -> CheckReport {
         Ok(Some(_)) => report.fine("the certificate for HTTPS can be used with its key"),
         Err(error) => report.wrong(format!("server.tls: {error}")),
     }
-    match Forwarder::new(rooms::proxy(&config.upstream)) {
+    match Forwarder::new(rooms::proxy(&config.upstream, &config.server)) {
         Ok(forwarder) => report_upstreams(config, forwarder.probe().await, &mut report),
         Err(error) => report.wrong(format!("upstream.url: {error}")),
     }

@@ -40,13 +40,14 @@ use crate::streams::{Catalog, PipelineLimits, StaticStream};
 const FEED_BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// The proxy's settings.
-pub(super) fn proxy(upstream: &config::Upstream) -> ProxySettings {
+pub(super) fn proxy(upstream: &config::Upstream, server: &config::Server) -> ProxySettings {
     ProxySettings {
         authorities: upstream.authorities.clone(),
         idle: upstream.idle,
         idle_connections_max: upstream.idle_connections,
         connect_timeout: upstream.connect_timeout,
         response_timeout: upstream.response_timeout,
+        body_rate: server.body_rate as u64,
         forward_expect: upstream.forward_expect,
         others: upstream.others.iter().map(address).collect(),
         health: health(&upstream.health),

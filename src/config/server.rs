@@ -34,6 +34,8 @@ pub struct Server {
     pub max_connections: usize,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
+    /// How many bytes a second a client must send of a body, while it is waited for; 0: as few as it likes.
+    pub body_rate: usize,
     /// Bytes of a request's head: request line and headers.
     pub head_size: usize,
     /// How long a client's connection is kept with no request on it.
@@ -70,6 +72,7 @@ impl Server {
             drain_spread: drain_spread(&section, drain),
             max_connections: section.count("max_connections", MAX_CONNECTIONS, 1..=10_000_000),
             head_timeout: section.duration("head_timeout", HEAD_TIMEOUT, SECOND..=HOUR),
+            body_rate: section.size("body_rate", 0, 0..=BODY_RATE_MAX),
             head_size: section.size("head_size", HEAD_SIZE, HEAD_SIZE_MIN..=HEAD_SIZE_MAX),
             keep_alive: section.duration("keep_alive", KEEP_ALIVE, SECOND..=DAY),
         };
@@ -215,6 +218,9 @@ const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 110_000;
 
 const _: () = assert!(MAX_CONNECTIONS > super::limits::SESSIONS);
+
+/// Faster than any client can be meant to be.
+const BODY_RATE_MAX: usize = 1 << 30;
 
 /// A head fits into a few packets; who needs longer holds a connection for nothing.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);

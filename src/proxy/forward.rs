@@ -17,7 +17,7 @@ use super::{
     ClientBody, ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Standing, Tunnel,
     Unwell, UpstreamAddress,
     answer::{AnswerHead, ClientHead},
-    pool::{ExchangeError, Pool, RequestBody, Upload, Upstream, UpstreamBody},
+    pool::{ExchangeError, Pool, RequestBody, TooSlow, Upload, Upstream, UpstreamBody},
     swap,
     tunnel::{self, Opened},
     upstreams::Upstreams,
@@ -126,7 +126,7 @@ impl Forwarder {
         let mut route = self.upstreams.route();
         let manner = &self.manners[route.index()];
         let waits = manner.forward_expect && headers::expects_continue(head.head());
-        let body = RequestBody::new(body, waits);
+        let body = RequestBody::new(body, waits, self.upstreams.body_rate());
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
         let side = ClientSide::new(parts, head, body.upload());
         let mut outgoing = Outgoing::new(parts, head, Intent::Exchange, client, manner);
@@ -210,7 +210,9 @@ impl Forwarder {
 
     fn report(&self, error: &ProxyError) {
         match error {
-            ProxyError::RequestBody(_) => tracing::debug!(%error, "request not forwarded: {error}"),
+            ProxyError::RequestBody(_) | ProxyError::SlowBody => {
+                tracing::debug!(%error, "request not forwarded: {error}");
+            }
             // That none of several can be reached is told once, when they are set aside.
             ProxyError::Connect(_) | ProxyError::ConnectTimeout if self.upstreams.are_several() => {
                 tracing::debug!(%error, "request not forwarded: {error}");
@@ -352,7 +354,13 @@ fn is_dead(error: &hyper::Error) -> bool {
 pub(super) fn proxy_error(error: ExchangeError) -> ProxyError {
     match error {
         ExchangeError::Timeout => ProxyError::ResponseTimeout,
-        ExchangeError::Hyper(error) if error.is_user() => ProxyError::RequestBody(error),
+        ExchangeError::Hyper(error) if error.is_user() => {
+            let cause = std::error::Error::source(&error);
+            match cause.is_some_and(|cause| cause.is::<TooSlow>()) {
+                true => ProxyError::SlowBody,
+                false => ProxyError::RequestBody(error),
+            }
+        }
         ExchangeError::Hyper(error) if error.is_parse() => ProxyError::Answer(error),
         ExchangeError::Hyper(error) => ProxyError::Broken(error),
         ExchangeError::Unreadable => ProxyError::AnswerHead,
@@ -369,6 +377,10 @@ fn closed_at_once() -> ProxyError {
 fn error_answer(error: &ProxyError) -> Response<ProxyBody> {
     let (status, message) = match error {
         ProxyError::RequestBody(_) => (StatusCode::BAD_REQUEST, "the request's body broke off"),
+        ProxyError::SlowBody => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the request's body comes too slowly",
+        ),
         ProxyError::ResponseTimeout => (
             StatusCode::GATEWAY_TIMEOUT,
             "the upstream did not answer in time",
@@ -401,7 +413,7 @@ fn error_answer(error: &ProxyError) -> Response<ProxyBody> {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let ProxyError::RequestBody(_) = error {
+    if let ProxyError::RequestBody(_) | ProxyError::SlowBody = error {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -6,6 +6,7 @@
 mod address;
 mod head_swap;
 mod names;
+mod pace;
 mod stream;
 mod upload;
 mod upstream;
@@ -30,6 +31,7 @@ use crate::lifecycle::Cores;
 pub use self::address::{AddressError, UpstreamAddress};
 pub(crate) use self::{
     head_swap::{HeadSwap, Heads, Look},
+    pace::TooSlow,
     stream::UpstreamStream,
     upload::{RequestBody, Upload},
     upstream::{ExchangeError, Upstream, UpstreamBody},
@@ -55,6 +57,9 @@ pub struct ProxySettings {
     pub connect_timeout: Duration,
     /// How long the head of an answer may take, from when the request was sent, or the last part of its body.
     pub response_timeout: Duration,
+    /// How many bytes a second a client must send of a request's body, on the average of five seconds in which it is waited for; 0: as
+    /// few as it likes.
+    pub body_rate: u64,
     /// Whether `Expect: 100-continue` is the upstream's to answer, rather than ours.
     pub forward_expect: bool,
 }
@@ -71,6 +76,7 @@ impl ProxySettings {
             idle_connections_max: 1024,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            body_rate: 0,
             forward_expect: false,
         }
     }
@@ -106,6 +112,9 @@ pub enum ProxyError {
     /// The client's request body broke off or is malformed.
     #[error("the request's body broke off: {0}")]
     RequestBody(#[source] hyper::Error),
+    /// The client sends its request's body more slowly than it must.
+    #[error("the request's body comes too slowly")]
+    SlowBody,
 }
 
 /// The connections to one upstream.

@@ -141,6 +141,11 @@ impl Upstreams {
         self.members.len() > 1
     }
 
+    /// How many bytes a second a client must send of a body.
+    pub(crate) fn body_rate(&self) -> u64 {
+        self.members[0].pool.settings().body_rate
+    }
+
     /// How long an idle connection is kept.
     pub(crate) fn idle(&self) -> Duration {
         self.members[0].pool.settings().idle
@@ -300,7 +305,10 @@ impl Measures {
             ProxyError::Broken(_) | ProxyError::Answer(_) | ProxyError::AnswerHead => {
                 Some(&self.broken)
             }
-            ProxyError::RequestBody(_) | ProxyError::Roots | ProxyError::Tls(_) => None,
+            ProxyError::RequestBody(_)
+            | ProxyError::SlowBody
+            | ProxyError::Roots
+            | ProxyError::Tls(_) => None,
         }
     }
 }

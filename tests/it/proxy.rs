@@ -8,6 +8,7 @@ mod heads;
 mod http2;
 mod idle;
 mod listening;
+mod pace;
 mod secure;
 mod smuggling;
 mod stage;

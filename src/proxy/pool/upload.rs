@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::pace::Pace;
 use crate::proxy::{BodyError, ClientBody, timer::Deadline};
 
 /// The body of a request to the upstream.
@@ -25,13 +26,16 @@ pub(crate) enum RequestBody {
         upload: Arc<Upload>,
         /// How much longer the upstream's leave to send it is waited for.
         patience: Deadline,
+        pace: Pace,
     },
 }
 
 impl RequestBody {
     /// `waits`: nothing is sent before [`Upload::go_on`], or before it was waited for too long. The client's own
     /// `100 Continue` is written by hyper when the body is first asked for, so it comes no earlier than the upstream's.
-    pub(crate) fn new(body: ClientBody, waits: bool) -> Self {
+    ///
+    /// `rate`: how many bytes a second the client must send; 0: any.
+    pub(crate) fn new(body: ClientBody, waits: bool, rate: u64) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
@@ -43,6 +47,7 @@ impl RequestBody {
             body,
             upload: Arc::new(upload),
             patience: Deadline::default(),
+            pace: Pace::new(rate),
         }
     }
 
@@ -117,9 +122,16 @@ impl Body for RequestBody {
                 body,
                 upload,
                 patience,
+                pace,
             } => {
                 ready!(upload.poll_leave(patience, cx));
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+                    let too_slow = ready!(pace.poll_too_slow(cx));
+                    return Poll::Ready(Some(Err(too_slow.into())));
+                };
+                if let Some(Ok(frame)) = &frame {
+                    pace.note(frame.data_ref().map_or(0, Bytes::remaining));
+                }
                 upload.has_moved.store(true, Ordering::Relaxed);
                 if frame.is_none() || body.is_end_stream() {
                     upload.has_ended.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sidestream::proxy::ProxySettings;
 
-use super::stage::{Front, Peer, Upstream, nobody, within};
+use super::stage::{Front, ONE_BYTE, Peer, Upstream, check_error, nobody, within};
 
 /// Sends `request`, lets the upstream say `answer`, and returns what the upstream got and what the client got to the
 /// end of its connection.
@@ -319,8 +319,6 @@ async fn kept(
     (upstream, front, client, peer)
 }
 
-const ONE_BYTE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
-
 #[tokio::test]
 async fn a_request_on_a_dead_connection_is_sent_once_more() {
     let (upstream, _front, mut client, mut dying) = kept(|settings| settings, ONE_BYTE).await;
@@ -378,21 +376,6 @@ async fn a_connection_is_not_used_beyond_its_idle_time() {
     assert_eq!(old.rest().await, "");
     client.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n").await;
     upstream.accept().await.head().await;
-}
-
-#[track_caller]
-fn check_error(got: &str, status: &str, message: &str) {
-    let (code, reason) = status.split_once(' ').expect("code and reason");
-    let body = format!(
-        r#"{{"http status code": {code}, "http status description": "{reason}", "message": "{message}"}}"#
-    );
-    assert!(
-        got.starts_with(&format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
-        )),
-        "{got}"
-    );
-    assert!(got.ends_with(&format!("\r\n\r\n{body}")), "{got}");
 }
 
 #[tokio::test]

@@ -307,3 +307,22 @@ pub(crate) async fn nobody() -> UpstreamAddress {
     let address = socket.local_addr().expect("address");
     format!("http://{address}").parse().expect("address")
 }
+
+/// A short answer.
+pub(crate) const ONE_BYTE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+
+/// Asserts that an answer is ours, with this status and message.
+#[track_caller]
+pub(crate) fn check_error(got: &str, status: &str, message: &str) {
+    let (code, reason) = status.split_once(' ').expect("code and reason");
+    let body = format!(
+        r#"{{"http status code": {code}, "http status description": "{reason}", "message": "{message}"}}"#
+    );
+    assert!(
+        got.starts_with(&format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
+        )),
+        "{got}"
+    );
+    assert!(got.ends_with(&format!("\r\n\r\n{body}")), "{got}");
+}

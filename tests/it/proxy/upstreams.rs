@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use self::api::Api;
-use super::stage::{Forwarding, Front, Peer, Upstream, nobody, within};
+use super::stage::{Forwarding, Front, ONE_BYTE, Peer, Upstream, nobody, within};
 
 fn among(addresses: impl IntoIterator<Item = UpstreamAddress>) -> ProxySettings {
     let mut addresses = addresses.into_iter();
@@ -349,6 +349,5 @@ async fn full() -> (UpstreamAddress, impl Sized) {
     (upstream, (socket, filling))
 }
 
-const ONE_BYTE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
 const CLIENTS: usize = 8;
 const FULL_AFTER: Duration = Duration::from_millis(200);
