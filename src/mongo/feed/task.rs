@@ -253,6 +253,10 @@ impl Task {
                 other => Some(other),
             };
             let left = next.and_then(|next| drain(&mut tail, next, &mut batch));
+            // Also while what came first was handed on. What is left out here is read once more, if it has happened.
+            if self.source.disturbances() != self.disturbances {
+                return Left::Disturbed;
+            }
             // A full batch may not be all, and behind a failure there may be more.
             let is_all = batch.len() < BATCH_EVENTS_MAX && !matches!(left, Some(Left::Failed(_)));
             widened |= self.take(batch.drain(..)).await;
