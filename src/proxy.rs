@@ -10,6 +10,7 @@
 
 mod answer;
 mod body;
+mod classes;
 mod client_body;
 mod fetch;
 mod fields;
@@ -17,6 +18,7 @@ mod forward;
 mod head;
 mod hop;
 pub mod http2;
+mod linger;
 mod pool;
 mod swap;
 mod timer;
@@ -27,7 +29,6 @@ use std::net::SocketAddr;
 
 use http::HeaderValue;
 
-pub(crate) use self::timer::Deadline;
 pub use self::{
     body::{BodyError, ProxyBody},
     client_body::ClientBody,
@@ -37,6 +38,10 @@ pub use self::{
     pool::{AddressError, OTHERS_MAX, ProxyError, ProxySettings, UpstreamAddress},
     tunnel::Tunnel,
     upstreams::{HealthSettings, Standing, Unwell},
+};
+pub(crate) use self::{
+    linger::{LINGER_TIME_MAX, Linger},
+    timer::Deadline,
 };
 
 /// Describes the client's connection that a request came in on.

@@ -10,13 +10,13 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::Body;
-use metrics::Counter;
 
 use self::headers::{Intent, Manner};
 use super::{
     ClientBody, ClientInfo, Link, ProxyBody, ProxyError, ProxySettings, RawHead, Standing, Tunnel,
     Unwell, UpstreamAddress,
     answer::{AnswerHead, ClientHead},
+    classes::Classes,
     pool::{ExchangeError, Pool, RequestBody, TooSlow, Upload, Upstream, UpstreamBody},
     swap,
     tunnel::{self, Opened},
@@ -29,7 +29,7 @@ pub struct Forwarder {
     upstreams: Arc<Upstreams>,
     /// For each upstream.
     manners: Arc<[Manner]>,
-    counters: Arc<OnceLock<Counters>>,
+    counters: Arc<OnceLock<Classes>>,
 }
 
 /// What came of a request.
@@ -222,7 +222,7 @@ impl Forwarder {
     }
 
     fn count(&self, forwarded: &Forwarded) {
-        let counters = self.counters.get_or_init(Counters::new);
+        let counters = self.counters.get_or_init(counters);
         match forwarded {
             Forwarded::Response(response) => counters.of(response.status()).increment(1),
             Forwarded::Tunnel(_) => counters.of(StatusCode::SWITCHING_PROTOCOLS).increment(1),
@@ -419,23 +419,9 @@ fn error_answer(error: &ProxyError) -> Response<ProxyBody> {
     response
 }
 
-/// `sidestream_upstream_requests_total` by class of the answer, looked up once.
-#[derive(Debug)]
-struct Counters([Counter; 5]);
-
-impl Counters {
-    fn new() -> Self {
-        Self(
-            ["1xx", "2xx", "3xx", "4xx", "5xx"].map(
-                |class| metrics::counter!("sidestream_upstream_requests_total", "class" => class),
-            ),
-        )
-    }
-
-    fn of(&self, status: StatusCode) -> &Counter {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5);
-        &self.0[class - 1]
-    }
+/// `sidestream_upstream_requests_total` by class of the answer.
+fn counters() -> Classes {
+    Classes::new(|class| metrics::counter!("sidestream_upstream_requests_total", "class" => class))
 }
 
 /// Sweeping more often than this is not worth it.

@@ -30,6 +30,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     ProxyError, ProxySettings, UpstreamAddress,
+    classes::Classes,
     pool::{self, OTHERS_MAX, Pool},
 };
 
@@ -189,7 +190,7 @@ impl Upstreams {
     fn answered(&self, index: usize, status: StatusCode) {
         let member = &self.members[index];
         if let Some(measures) = &member.measures {
-            measures.of(status).increment(1);
+            measures.classes.of(status).increment(1);
             member.marks.answered();
         }
     }
@@ -268,7 +269,7 @@ fn bit(index: usize) -> u64 {
 /// `sidestream_upstream_up` and `sidestream_upstream_exchanges_total` of one upstream.
 struct Measures {
     up: Gauge,
-    classes: [Counter; 5],
+    classes: Classes,
     unreachable: Counter,
     broken: Counter,
     late: Counter,
@@ -285,16 +286,11 @@ impl Measures {
         };
         Self {
             up,
-            classes: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(counter),
+            classes: Classes::new(counter),
             unreachable: counter("unreachable"),
             broken: counter("broken"),
             late: counter("late"),
         }
-    }
-
-    fn of(&self, status: StatusCode) -> &Counter {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5);
-        &self.classes[class - 1]
     }
 
     /// `None` where it is not the upstream's failure.

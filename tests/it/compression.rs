@@ -17,17 +17,12 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 
-/// What only MongoDB evaluates.
-fn dedicated() -> Document {
-    doc! { "$match": { "$expr": { "$gte": [{ "$rand": {} }, 0] } } }
-}
-
 /// A collection with the streams `all`, served in process, `own`, which has a cursor of its own, and `shaped`, whose frames
 /// are its group's alone.
 async fn define(stack: &Stack, collection: &str) -> Collection<Document> {
     let streams = [
         doc! { "uri": "all", "stages": [] },
-        doc! { "uri": "own", "stages": [dedicated()] },
+        doc! { "uri": "own", "stages": [stack::dedicated()] },
         doc! { "uri": "shaped", "stages": [{ "$unset": "documentKey" }] },
     ];
     let database = stack.database().await;

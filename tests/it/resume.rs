@@ -18,16 +18,11 @@ const NO_RING: &str = "[limits]\nring = \"0B\"";
 const OPENS: &str = "sidestream_cursor_opens_total";
 const CATCH_UP: &str = "\"catch_up\"";
 
-/// What only MongoDB evaluates.
-fn dedicated() -> Document {
-    doc! { "$match": { "$expr": { "$gte": [{ "$rand": {} }, 0] } } }
-}
-
 /// A collection with the streams `all`, served in process, and `own`, which has a cursor of its own.
 async fn define(stack: &Stack, collection: &str) -> Collection<Document> {
     let streams = [
         doc! { "uri": "all", "stages": [] },
-        doc! { "uri": "own", "stages": [dedicated()] },
+        doc! { "uri": "own", "stages": [stack::dedicated()] },
     ];
     let database = stack.database().await;
     stack::define(&database, collection, doc! { "streams": streams.to_vec() }).await;

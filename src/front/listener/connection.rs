@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    io,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,16 +16,14 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    task::yield_now,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{io::AsyncWriteExt, task::yield_now, time::timeout};
 
 use super::{Answer, Http2Settings, Io, Service, Session, TakenSocket, alarm::Alarm, http2};
 use crate::{
     lifecycle::Shutdown,
-    proxy::{ClientBody, ClientInfo, HeadIo, HeadSettings, Link, ProxyBody},
+    proxy::{
+        ClientBody, ClientInfo, HeadIo, HeadSettings, LINGER_TIME_MAX, Linger, Link, ProxyBody,
+    },
 };
 
 /// How connections are served.
@@ -275,9 +272,7 @@ async fn within_drain(session: impl Future<Output = ()>, shutdown: &Shutdown, dr
 }
 
 /// Ends a connection so that the client can read the answer: whatever it still sends is read and thrown away for a
-/// while, since closing on unread bytes makes the kernel reset the connection, and the answer be lost.
-///
-/// Source: RFC 9112 §9.6.
+/// while ([`Linger`]).
 pub(super) async fn close<IO: Io>(mut stream: IO, answer: &[u8], has_unread: bool) {
     let closing = async {
         stream.write_all(answer).await?;
@@ -285,17 +280,8 @@ pub(super) async fn close<IO: Io>(mut stream: IO, answer: &[u8], has_unread: boo
         if !has_unread {
             return Ok(());
         }
-        let until = Instant::now() + LINGER_TIME_MAX;
-        let mut room = vec![0; LINGER_READ_BYTES];
-        let mut left = LINGER_BYTES_MAX;
-        while let Ok(read) = timeout_at(until, stream.read(&mut room)).await {
-            match read? {
-                0 => break,
-                len if len >= left => break,
-                len => left -= len,
-            }
-        }
-        io::Result::Ok(())
+        let mut linger = Linger::new();
+        poll_fn(|cx| linger.poll(&mut stream, cx)).await
     };
     // A client that does not take its last bytes may not keep us; one that has gone is no fault.
     if let Ok(Err(error)) = timeout(LINGER_TIME_MAX * 2, closing).await {
@@ -314,10 +300,3 @@ fn join(first: Bytes, second: Bytes) -> Bytes {
         }
     }
 }
-
-/// How long, and how much, is read from a client that is being closed.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1 << 20;
-const LINGER_READ_BYTES: usize = 8 << 10;
-
-const _: () = assert!(LINGER_READ_BYTES < LINGER_BYTES_MAX);

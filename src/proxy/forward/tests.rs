@@ -3,12 +3,12 @@
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::Counters;
+use super::counters;
 
 #[test]
 fn answers_are_counted_by_class() {
     let recorder = PrometheusBuilder::new().build_recorder();
-    let counters = metrics::with_local_recorder(&recorder, Counters::new);
+    let counters = metrics::with_local_recorder(&recorder, counters);
     for status in [101, 200, 204, 302, 404, 502, 599] {
         counters
             .of(StatusCode::from_u16(status).expect("a status"))

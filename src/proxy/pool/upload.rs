@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Frame, SizeHint};
 
@@ -130,7 +130,7 @@ impl Body for RequestBody {
                     return Poll::Ready(Some(Err(too_slow.into())));
                 };
                 if let Some(Ok(frame)) = &frame {
-                    pace.note(frame.data_ref().map_or(0, Bytes::remaining));
+                    pace.note(frame.data_ref().map_or(0, Bytes::len));
                 }
                 upload.has_moved.store(true, Ordering::Relaxed);
                 if frame.is_none() || body.is_end_stream() {

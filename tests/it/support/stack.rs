@@ -171,6 +171,11 @@ pub(crate) async fn add_user(database: &Database, name: &str) {
     stored.await.expect("the primary takes writes");
 }
 
+/// A stage that only MongoDB evaluates.
+pub(crate) fn dedicated() -> Document {
+    doc! { "$match": { "$expr": { "$gte": [{ "$rand": {} }, 0] } } }
+}
+
 /// Stores a collection's properties as they are, and the collection itself, empty.
 pub(crate) async fn define(database: &Database, collection: &str, mut properties: Document) {
     clear(database, collection).await;

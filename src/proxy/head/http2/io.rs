@@ -2,17 +2,15 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::block;
-use crate::proxy::timer::Deadline;
+use crate::proxy::linger::Linger;
 
 /// An IO object on which h2 reads requests with targets that it takes. All else passes as it comes; at the end the client is
 /// heard out.
@@ -25,14 +23,7 @@ pub struct Http2Io<IO> {
     /// Looked at, for h2.
     treated: BytesMut,
     /// Our side is closed.
-    lingering: Option<Lingering>,
-}
-
-/// What a client may still send once our side is closed.
-#[derive(Debug)]
-struct Lingering {
-    bytes_left: usize,
-    deadline: Deadline,
+    lingering: Option<Linger>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,44 +207,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http2Io<IO> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Closes our side, and reads and throws away what the client sends until it has closed its own, for a while: closing on
-    /// unread bytes makes the kernel reset the connection, and the last answers be lost. Source: RFC 9113 §9.1, RFC 9112 §9.6.
+    /// Closes our side, and hears the client out.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         }
-        let lingering = this.lingering.get_or_insert_with(|| {
-            let mut deadline = Deadline::default();
-            deadline.set(LINGER_TIME_MAX);
-            Lingering {
-                bytes_left: LINGER_BYTES_MAX,
-                deadline,
-            }
-        });
-        loop {
-            let mut room = [MaybeUninit::uninit(); LINGER_READ_BYTES];
-            let mut buf = ReadBuf::uninit(&mut room);
-            match Pin::new(&mut this.io).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => break,
-                Poll::Ready(Ok(())) if buf.filled().len() > lingering.bytes_left => break,
-                Poll::Ready(Ok(())) => lingering.bytes_left -= buf.filled().len(),
-                // It has gone.
-                Poll::Ready(Err(_)) => break,
-                Poll::Pending => {
-                    ready!(lingering.deadline.poll(cx));
-                    break;
-                }
-            }
-        }
+        let lingering = this.lingering.get_or_insert_with(Linger::new);
+        // A client that breaks off has gone, which is all that is waited for.
+        let _ = ready!(lingering.poll(&mut this.io, cx));
         Poll::Ready(Ok(()))
     }
 }
-
-/// How long, and how much, is read from a client that is being left.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1 << 20;
-const LINGER_READ_BYTES: usize = 4 << 10;
 
 /// Source: RFC 9113 §3.4, §4.1, §6.2.
 const PREFACE_LEN: usize = 24;

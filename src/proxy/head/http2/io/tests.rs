@@ -8,7 +8,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Http2Io, LINGER_BYTES_MAX, LINGER_TIME_MAX};
+use super::Http2Io;
+use crate::proxy::linger::{LINGER_BYTES_MAX, LINGER_TIME_MAX};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
