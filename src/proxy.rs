@@ -15,6 +15,7 @@ mod client_body;
 mod fetch;
 mod fields;
 mod forward;
+mod framing;
 mod head;
 mod hop;
 pub mod http2;

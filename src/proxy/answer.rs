@@ -1,20 +1,25 @@
 //! The head of an answer, in the upstream's own bytes.
 //!
 //! hyper keeps neither the order of repeated fields, nor the case of names unless it is paid for, nor a length where
-//! there is no body. So it reads no more of an answer than what delimits its body ([`AnswerHead::reduce`]), writes no
-//! more to the client than how that body goes out, and the client gets the rest as the upstream wrote it
-//! ([`ClientHead`]).
+//! there is no body. So answers are read here ([`AnswerHead`]), hyper writes no more to the client than how the body goes
+//! out, and the client gets the rest as the upstream wrote it ([`ClientHead`]).
 
 pub(super) mod http2;
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
-    fields::{CRLF, Head, HeadCopy, Kind, Line, is_text, split},
+    fields::{CRLF, Head, HeadCopy, Kind, Line, decimal, is_text, split},
+    framing::Framing,
     hop::tokens,
 };
+
+/// What came is no answer of HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no answer of HTTP/1")]
+pub(crate) struct Unreadable;
 
 /// A whole head: a status line, fields, an empty line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub(crate) struct AnswerHead {
 /// Finds the end of the head in `bytes`, which begin with its first line; `scanned` of them were looked at before.
 ///
 /// A line may end in LF alone, as every client takes it.
-pub(super) fn end(bytes: &[u8], scanned: usize) -> Option<usize> {
+fn end(bytes: &[u8], scanned: usize) -> Option<usize> {
     memchr::memchr_iter(b'\n', &bytes[scanned..]).find_map(|found| {
         let at = scanned + found;
         let line = bytes[..at].strip_suffix(b"\r").unwrap_or(&bytes[..at]);
@@ -36,27 +41,51 @@ pub(super) fn end(bytes: &[u8], scanned: usize) -> Option<usize> {
 }
 
 impl AnswerHead {
-    /// Takes a whole head. `None` if that is no HTTP/1 answer.
-    pub(super) fn read(head: &[u8]) -> Option<Self> {
-        let feed = memchr::memchr(b'\n', head)?;
+    /// Takes a head from the start of what was read. `None` if it has not come whole: `scanned` says then how much was looked at,
+    /// and is 0 at the start of a head.
+    ///
+    /// # Errors
+    /// [`Unreadable`]; so is what is longer than 256 KiB.
+    pub(crate) fn take(
+        read: &mut BytesMut,
+        scanned: &mut usize,
+    ) -> Result<Option<Self>, Unreadable> {
+        match end(read, *scanned) {
+            Some(end) if end <= HEAD_BYTES_MAX => {
+                *scanned = 0;
+                let head = read.split_to(end).freeze();
+                let head = Self::read(head.clone()).or_else(|| Self::read_bare(&head));
+                head.map(Some).ok_or(Unreadable)
+            }
+            None if read.len() <= HEAD_BYTES_MAX => {
+                *scanned = read.len();
+                Ok(None)
+            }
+            _ => Err(Unreadable),
+        }
+    }
+
+    /// Reads a whole head. `None` if that is no HTTP/1 answer.
+    fn read(head: Bytes) -> Option<Self> {
+        let feed = memchr::memchr(b'\n', &head)?;
         let line = head[..feed].strip_suffix(b"\r")?;
         let status = status(line)?;
-        let lines = split(head, feed + 1)?;
+        let lines = split(&head, feed + 1)?;
         Some(Self {
-            head: Head::new(Bytes::copy_from_slice(head), lines),
+            head: Head::new(head, lines),
             status,
         })
     }
 
-    /// Takes a whole head of which lines end in LF alone.
-    pub(super) fn read_bare(head: &[u8]) -> Option<Self> {
+    /// Reads a whole head of which lines end in LF alone.
+    fn read_bare(head: &[u8]) -> Option<Self> {
         let mut normal = Vec::with_capacity(head.len() + ADDED_BYTES_LIKELY);
         for line in head.split_inclusive(|&byte| byte == b'\n') {
             let line = line.strip_suffix(b"\n")?;
             normal.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
             normal.extend_from_slice(CRLF);
         }
-        Self::read(&normal)
+        Self::read(normal.into())
     }
 
     /// Returns the status; 100 to 999.
@@ -65,7 +94,7 @@ impl AnswerHead {
     }
 
     /// Returns whether another head follows before the answer itself.
-    pub(super) fn is_interim(&self) -> bool {
+    pub(crate) fn is_interim(&self) -> bool {
         matches!(self.status, 100..=199) && self.status != SWITCHING_PROTOCOLS
     }
 
@@ -74,23 +103,60 @@ impl AnswerHead {
         self.head.bytes()
     }
 
-    /// Writes what hyper needs of it to the start of `room`, which is as long as [`AnswerHead::bytes`]; returns how long
-    /// that is.
-    pub(super) fn reduce(&self, room: &mut [u8]) -> usize {
-        let mut len = 0;
-        let mut put = |bytes: &[u8]| {
-            room[len..len + bytes.len()].copy_from_slice(bytes);
-            len += bytes.len();
-        };
-        let bytes = self.bytes();
-        put(&bytes[..self.head.first_field()]);
-        for line in self.head.lines() {
-            if let Kind::Connection | Kind::ContentLength | Kind::TransferEncoding = line.kind {
-                put(line.whole(bytes));
+    /// Returns how the body behind it is delimited. `is_to_head`: it answers a HEAD. `may_switch`: another protocol was asked
+    /// for, which may begin behind it.
+    ///
+    /// Source: RFC 9112 §6.3.
+    ///
+    /// # Errors
+    /// [`Unreadable`], where it says so in two ways, or switches without being asked to.
+    pub(crate) fn framing(
+        &self,
+        is_to_head: bool,
+        may_switch: bool,
+    ) -> Result<Framing, Unreadable> {
+        match self.status {
+            SWITCHING_PROTOCOLS if !may_switch => return Err(Unreadable),
+            SWITCHING_PROTOCOLS | NO_CONTENT | NOT_MODIFIED => return Ok(Framing::Length(0)),
+            _ if is_to_head => return Ok(Framing::Length(0)),
+            _ => (),
+        }
+        if let Some(codings) = self.head.values(Kind::TransferEncoding).last() {
+            if self.is_old() {
+                return Err(Unreadable);
+            }
+            let is_chunked = tokens(codings)
+                .last()
+                .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+            return Ok(match is_chunked {
+                true => Framing::Chunked,
+                false => Framing::Close,
+            });
+        }
+        let mut length = None;
+        for value in self.head.values(Kind::ContentLength) {
+            // The same one more than once is what some servers say.
+            for one in value.split(|&byte| byte == b',') {
+                let one = decimal(one.trim_ascii()).ok_or(Unreadable)?;
+                if length.replace(one).is_some_and(|other| other != one) {
+                    return Err(Unreadable);
+                }
             }
         }
-        put(CRLF);
-        len
+        Ok(length.map_or(Framing::Close, Framing::Length))
+    }
+
+    /// Returns whether the connection may be used again behind it.
+    pub(crate) fn stays(&self) -> bool {
+        match self.is_old() {
+            true => self.keeps_alive(),
+            false => !self.head.has_option(b"close"),
+        }
+    }
+
+    /// Returns whether it is HTTP/1.0.
+    fn is_old(&self) -> bool {
+        self.bytes().starts_with(b"HTTP/1.0")
     }
 
     /// Writes an interim head for the client: all but what is about the upstream's connection with us.
@@ -128,8 +194,9 @@ impl AnswerHead {
 }
 
 fn status(line: &[u8]) -> Option<u16> {
-    let digits = line.strip_prefix(b"HTTP/1.")?.get(1..)?;
-    let code = digits.strip_prefix(b" ")?;
+    let [b'0' | b'1', b' ', code @ ..] = line.strip_prefix(b"HTTP/1.")? else {
+        return None;
+    };
     if !matches!(code.get(3), None | Some(b' ')) || !is_text(line) {
         return None;
     }
@@ -159,7 +226,7 @@ impl ClientHead {
         let version = hypers.get(..VERSION_LEN).unwrap_or(b"HTTP/1.1");
         // A HEAD is answered with what a GET's answer would say of its body.
         let may_say_coding = self.is_to_head && version == b"HTTP/1.1";
-        let mut framing = Framing::read(hypers);
+        let mut framing = HypersWord::read(hypers);
         if has_no_body {
             framing.content_length = None;
         }
@@ -204,13 +271,13 @@ fn crosses(line: &Line, head: &[u8], named: &[&[u8]]) -> bool {
 
 /// What hyper's own head says about how the answer goes out.
 #[derive(Debug, Default)]
-struct Framing<'a> {
+struct HypersWord<'a> {
     connection: Option<&'a [u8]>,
     content_length: Option<&'a [u8]>,
     transfer_encoding: Option<&'a [u8]>,
 }
 
-impl<'a> Framing<'a> {
+impl<'a> HypersWord<'a> {
     fn read(head: &'a [u8]) -> Self {
         let mut framing = Self::default();
         let mut start = 0;
@@ -237,10 +304,11 @@ impl<'a> Framing<'a> {
 
 const VERSION_LEN: usize = b"HTTP/1.1".len();
 const SWITCHING_PROTOCOLS: u16 = 101;
+const NO_CONTENT: u16 = 204;
 const NOT_MODIFIED: u16 = 304;
 
-/// The longest head that is looked for the end of; hyper reads a little more.
-pub(super) const HEAD_BYTES_MAX: usize = 256 << 10;
+/// The longest head that is read.
+const HEAD_BYTES_MAX: usize = 256 << 10;
 
 /// What hyper usually adds: no more than a hint.
 const ADDED_BYTES_LIKELY: usize = 64;

@@ -89,11 +89,6 @@ impl Line {
             names.iter().any(|one| one.eq_ignore_ascii_case(name))
         }
     }
-
-    /// The line with its end.
-    pub(super) fn whole<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        &head[self.start as usize..self.next as usize]
-    }
 }
 
 /// Splits the fields of a whole head, which begin at `start`. `None` if a line is no field, as an obsolete folding is
@@ -300,6 +295,15 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
     bytes
         .iter()
         .all(|&byte| byte >= b' ' && byte != 0x7f || byte == b'\t')
+}
+
+/// Reads a number that is nothing but digits.
+pub(super) fn decimal(value: &[u8]) -> Option<u64> {
+    // `parse` would take a sign.
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn is_token_byte(byte: u8) -> bool {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::Body;
 
 use self::headers::{Intent, Manner};
@@ -17,8 +17,10 @@ use super::{
     Unwell, UpstreamAddress,
     answer::{AnswerHead, ClientHead},
     classes::Classes,
-    pool::{ExchangeError, Pool, RequestBody, TooSlow, Upload, Upstream, UpstreamBody},
-    swap,
+    framing::Encoder,
+    pool::{
+        Asked, ExchangeError, Keeping, Pool, RequestBody, TooSlow, Upload, Upstream, UpstreamBody,
+    },
     tunnel::{self, Opened},
     upstreams::Upstreams,
 };
@@ -129,10 +131,10 @@ impl Forwarder {
         let body = RequestBody::new(body, waits, self.upstreams.body_rate());
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
         let side = ClientSide::new(parts, head, body.upload());
-        let mut outgoing = Outgoing::new(parts, head, Intent::Exchange, client, manner);
-        let mut next = outgoing.request(head, body);
+        let mut outgoing = headers::for_upstream(parts, head, Intent::Exchange, client, manner);
+        let mut next = Some((body, headers::encoder(head.head())));
         let (mut at, mut repeats) = (route.index(), may_repeat);
-        // A dead kept connection gives the request back unsent, mostly. Where it was sent, only what may be sent twice is.
+        // A dead kept connection leaves the request unsent, mostly. Where it was sent, only what may be sent twice is.
         loop {
             let upstream = match route.kept() {
                 Some(kept) => kept,
@@ -141,30 +143,27 @@ impl Forwarder {
             if at != route.index() {
                 at = route.index();
                 let manner = &self.manners[at];
-                outgoing = Outgoing::new(parts, head, Intent::Exchange, client, manner);
+                outgoing = headers::for_upstream(parts, head, Intent::Exchange, client, manner);
             }
             let is_kept = upstream.is_kept;
-            if is_kept && !may_repeat {
-                upstream.look_first();
-            }
-            let attempt = attempt(route.pool(), upstream, &outgoing.head, next, &side);
-            match attempt.await {
+            let asked = Asked {
+                head: &outgoing,
+                is_head: side.is_head,
+                may_switch: false,
+                only_once: !may_repeat,
+            };
+            match attempt(route.pool(), upstream, asked, &mut next, &side).await {
                 Ok(response) => {
                     route.answered(response.status());
                     return Ok(Forwarded::Response(response));
                 }
-                Err(ExchangeError::Unsent(request)) if is_kept => next = *request,
-                Err(ExchangeError::Unsent(request)) => {
-                    route.move_on(closed_at_once())?;
-                    next = *request;
-                }
-                Err(ExchangeError::Hyper(error))
-                    if is_dead(&error) && repeats && route.may_repeat(is_kept) =>
-                {
+                Err(ExchangeError::Unsent) if is_kept => (),
+                Err(ExchangeError::Unsent) => route.move_on(closed_at_once())?,
+                Err(ExchangeError::Broken(error)) if repeats && route.may_repeat(is_kept) => {
                     tracing::debug!("an upstream connection had died, trying once on a fresh one");
                     repeats = false;
                     route.repeat((!is_kept).then_some(&ProxyError::Broken(error)));
-                    next = outgoing.request(head, RequestBody::Empty);
+                    next = Some((RequestBody::Empty, headers::encoder(head.head())));
                 }
                 Err(error) => {
                     let error = proxy_error(error);
@@ -185,20 +184,27 @@ impl Forwarder {
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
         let mut route = self.upstreams.route();
-        let stream = route.stream().await?;
+        let upstream = route.fresh_only().await?;
         let manner = &self.manners[route.index()];
-        let outgoing = Outgoing::new(parts, head, Intent::Switch, client, manner);
-        let request = outgoing.request(head, RequestBody::Empty);
+        let outgoing = headers::for_upstream(parts, head, Intent::Switch, client, manner);
         let side = ClientSide::new(parts, head, None);
-        let opened = tunnel::open(&mut route, stream, outgoing.head, request).await;
+        let asked = Asked {
+            head: &outgoing,
+            is_head: side.is_head,
+            may_switch: true,
+            only_once: true,
+        };
+        let within = route.pool().settings().response_timeout;
+        let opened = tunnel::open(upstream, asked, within).await;
+        let opened = opened.map_err(proxy_error);
         match opened.inspect_err(|error| route.failed(error))? {
             Opened::Switched(tunnel) => {
                 route.answered(StatusCode::SWITCHING_PROTOCOLS);
                 Ok(Forwarded::Tunnel(tunnel))
             }
-            Opened::Refused(head, answer) => {
+            Opened::Refused(head, body) => {
+                let mut answer = side.answer(head, body)?;
                 route.answered(answer.status());
-                let mut answer = side.answer(head, answer);
                 // The client may have sent frames already; they are no request.
                 answer
                     .headers_mut()
@@ -230,46 +236,6 @@ impl Forwarder {
     }
 }
 
-/// A request as the upstream gets it, but for its body.
-#[derive(Debug)]
-struct Outgoing {
-    method: Method,
-    head: Bytes,
-}
-
-impl Outgoing {
-    fn new(
-        parts: &request::Parts,
-        head: &RawHead,
-        intent: Intent,
-        client: &ClientInfo,
-        manner: &Manner,
-    ) -> Self {
-        Self {
-            method: parts.method.clone(),
-            head: headers::for_upstream(parts, head, intent, client, manner),
-        }
-    }
-
-    /// Returns what hyper needs to send `body` behind our head and to read the answer.
-    fn request(&self, received: &RawHead, body: RequestBody) -> Request<RequestBody> {
-        let upload = body.upload();
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = swap::mark().target.clone();
-        let Some(upload) = upload else { return request };
-        *request.headers_mut() = headers::framing(received.head());
-        if upload.is_waiting() {
-            hyper::ext::on_informational(&mut request, move |answer| {
-                if answer.status() == StatusCode::CONTINUE {
-                    upload.go_on();
-                }
-            });
-        }
-        request
-    }
-}
-
 /// What the client's side of an exchange means for the answer.
 #[derive(Debug)]
 struct ClientSide {
@@ -294,10 +260,16 @@ impl ClientSide {
     /// Returns the upstream's answer with its own head.
     ///
     /// hyper is told of that head what it must know to send the body: the status, and which trailers there may be.
-    fn answer(&self, head: AnswerHead, answer: Response<ProxyBody>) -> Response<ProxyBody> {
-        let (mut parts, body) = answer.into_parts();
-        let mut headers = std::mem::take(&mut parts.headers);
-        headers.clear();
+    ///
+    /// # Errors
+    /// [`ProxyError::Answer`].
+    fn answer(
+        &self,
+        head: AnswerHead,
+        body: UpstreamBody,
+    ) -> Result<Response<ProxyBody>, ProxyError> {
+        let status = StatusCode::from_u16(head.status()).map_err(|_| ProxyError::Answer)?;
+        let mut headers = HeaderMap::new();
         for value in head.trailers() {
             headers.extend(HeaderValue::from_bytes(value).map(|value| (header::TRAILER, value)));
         }
@@ -306,10 +278,10 @@ impl ClientSide {
             is_to_head: self.is_head,
             head,
         };
-        let mut answer = Response::new(body.with_head(head));
-        *answer.status_mut() = parts.status;
+        let mut answer = Response::new(ProxyBody::upstream(body).with_head(head));
+        *answer.status_mut() = status;
         *answer.headers_mut() = headers;
-        answer
+        Ok(answer)
     }
 
     /// Whether the client's connection stays open behind an answer that begins now: not while it is still sending.
@@ -321,8 +293,8 @@ impl ClientSide {
 async fn attempt(
     pool: &Arc<Pool>,
     mut upstream: Box<Upstream>,
-    head: &Bytes,
-    request: Request<RequestBody>,
+    asked: Asked<'_>,
+    body: &mut Option<(RequestBody, Encoder)>,
     side: &ClientSide,
 ) -> Result<Response<ProxyBody>, ExchangeError> {
     let within = pool.settings().response_timeout;
@@ -331,40 +303,24 @@ async fn attempt(
             link.put_interim(&head.interim());
         }
     };
-    let (head, answer) = upstream
-        .exchange(
-            head.clone(),
-            request,
-            side.upload.as_deref(),
-            within,
-            interim,
-        )
-        .await?;
-    let advised = head.keep_alive_timeout();
-    let answer = answer
-        .map(|incoming| ProxyBody::upstream(UpstreamBody::new(incoming, upstream, pool, advised)));
-    Ok(side.answer(head, answer))
+    let (head, framing) = upstream.exchange(asked, body, within, interim).await?;
+    let keeping = head.stays().then(|| Keeping {
+        pool: Arc::clone(pool),
+        advised: head.keep_alive_timeout(),
+    });
+    let body = UpstreamBody::new(framing, upstream, keeping);
+    side.answer(head, body)
+        .map_err(|_| ExchangeError::Unreadable)
 }
 
-/// Whether a connection ended without a word of an answer, as one does whose peer has dropped it meanwhile.
-fn is_dead(error: &hyper::Error) -> bool {
-    !error.is_parse() && !error.is_user() && !error.is_timeout()
-}
-
-pub(super) fn proxy_error(error: ExchangeError) -> ProxyError {
+fn proxy_error(error: ExchangeError) -> ProxyError {
     match error {
+        ExchangeError::Unsent => closed_at_once(),
+        ExchangeError::Broken(error) => ProxyError::Broken(error),
+        ExchangeError::Unreadable => ProxyError::Answer,
+        ExchangeError::Body(error) if error.is::<TooSlow>() => ProxyError::SlowBody,
+        ExchangeError::Body(error) => ProxyError::RequestBody(error),
         ExchangeError::Timeout => ProxyError::ResponseTimeout,
-        ExchangeError::Hyper(error) if error.is_user() => {
-            let cause = std::error::Error::source(&error);
-            match cause.is_some_and(|cause| cause.is::<TooSlow>()) {
-                true => ProxyError::SlowBody,
-                false => ProxyError::RequestBody(error),
-            }
-        }
-        ExchangeError::Hyper(error) if error.is_parse() => ProxyError::Answer(error),
-        ExchangeError::Hyper(error) => ProxyError::Broken(error),
-        ExchangeError::Unreadable => ProxyError::AnswerHead,
-        ExchangeError::Unsent(_) => closed_at_once(),
     }
 }
 
@@ -396,7 +352,7 @@ fn error_answer(error: &ProxyError) -> Response<ProxyBody> {
             StatusCode::BAD_GATEWAY,
             "the upstream broke off before it answered",
         ),
-        ProxyError::Answer(_) | ProxyError::AnswerHead => (
+        ProxyError::Answer => (
             StatusCode::BAD_GATEWAY,
             "the upstream's answer cannot be read",
         ),

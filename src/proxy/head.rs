@@ -12,7 +12,6 @@
 //! request goes on for [`HeadSettings::half_close_grace`] and longer only while its answer is being written: a client
 //! that has gone resets the connection then.
 
-mod follow;
 pub(super) mod http2;
 mod link;
 mod parse;
@@ -31,8 +30,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::follow::Follow;
-use super::{fields::Head, swap::Swap, timer::Deadline};
+use super::{fields::Head, framing::Follow, swap::Swap, timer::Deadline};
 
 pub use self::{
     link::{Link, Refusal},
@@ -302,9 +300,9 @@ impl<S: AsyncRead + Unpin> HeadIo<S> {
             return Poll::Ready(Ok(()));
         }
         // Not `refuse`: an answer may be on its way, and hyper reports the body as broken to whoever reads it.
-        let body_len = follow.advance(new).map_err(|refusal| {
+        let body_len = follow.advance(new).map_err(|malformed| {
             self.place = Place::Refused;
-            io::Error::new(io::ErrorKind::InvalidData, refusal)
+            io::Error::new(io::ErrorKind::InvalidData, malformed)
         })?;
         if body_len < new.len() {
             let mut behind = BytesMut::from(&new[body_len..]);

@@ -4,12 +4,12 @@
 //! dropped, one whose peer has closed gives the request back unsent (see [`Upstream::exchange`]).
 
 mod address;
-mod head_swap;
 mod names;
 mod pace;
 mod stream;
 mod upload;
 mod upstream;
+mod upstream_body;
 
 use std::{
     fmt, io,
@@ -21,22 +21,21 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::upstreams::HealthSettings;
+use super::{BodyError, upstreams::HealthSettings};
 use crate::lifecycle::Cores;
 
 pub use self::address::{AddressError, UpstreamAddress};
+pub(super) use self::{names::Names, stream::tls_connector};
 pub(crate) use self::{
-    head_swap::{HeadSwap, Heads, Look},
     pace::TooSlow,
     stream::UpstreamStream,
     upload::{RequestBody, Upload},
-    upstream::{ExchangeError, Upstream, UpstreamBody},
+    upstream::{Asked, ExchangeError, Upstream},
+    upstream_body::{Keeping, UpstreamBody},
 };
-pub(super) use self::{names::Names, stream::tls_connector};
 
 /// How the upstream is reached, and how long we wait for it.
 #[derive(Clone, Debug)]
@@ -102,16 +101,13 @@ pub enum ProxyError {
     ResponseTimeout,
     /// The connection ended before the answer's head.
     #[error("the upstream broke off: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] io::Error),
     /// The answer is not HTTP/1.
-    #[error("the upstream's answer cannot be read: {0}")]
-    Answer(#[source] hyper::Error),
-    /// The head of the answer is none.
-    #[error("the upstream's answer has no readable head")]
-    AnswerHead,
+    #[error("the upstream's answer cannot be read")]
+    Answer,
     /// The client's request body broke off or is malformed.
     #[error("the request's body broke off: {0}")]
-    RequestBody(#[source] hyper::Error),
+    RequestBody(#[source] BodyError),
     /// The client sends its request's body more slowly than it must.
     #[error("the request's body comes too slowly")]
     SlowBody,
@@ -122,7 +118,6 @@ pub(crate) struct Pool {
     settings: ProxySettings,
     tls: Option<TlsConnector>,
     names: Names,
-    client: hyper::client::conn::http1::Builder,
     /// What is kept, by the thread it was used on: a connection lent to another thread would wake the first one for each
     /// byte. In each the last one used is the first one lent, so that few stay warm. Held for a push or a pop only.
     idle: Vec<Mutex<Vec<Idle>>>,
@@ -146,7 +141,6 @@ impl Pool {
         Self {
             tls,
             settings,
-            client: hyper::client::conn::http1::Builder::new(),
             names: Names::default(),
             idle: (0..IDLE_SHARES).map(|_| Mutex::default()).collect(),
             idle_count,
@@ -173,22 +167,7 @@ impl Pool {
         None
     }
 
-    /// Makes a connection for requests of a bare one.
-    ///
-    /// # Errors
-    /// [`ProxyError::Broken`].
-    pub(crate) async fn over(&self, stream: UpstreamStream) -> Result<Box<Upstream>, ProxyError> {
-        let heads = Arc::default();
-        let io = HeadSwap::new(stream, Arc::clone(&heads));
-        let (sender, driver) = self
-            .client
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(ProxyError::Broken)?;
-        Ok(Box::new(Upstream::new(sender, heads, driver)))
-    }
-
-    /// Makes a bare connection, in this time.
+    /// Makes a connection, in this time.
     ///
     /// # Errors
     /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`].
@@ -200,10 +179,6 @@ impl Pool {
             Ok(Err(error)) => Err(ProxyError::Connect(error)),
             Err(_elapsed) => Err(ProxyError::ConnectTimeout),
         }
-    }
-
-    pub(crate) fn client(&self) -> &hyper::client::conn::http1::Builder {
-        &self.client
     }
 
     /// Keeps a connection whose answer has ended. `advised`: what the upstream's `Keep-Alive` allows.

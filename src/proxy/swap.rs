@@ -16,37 +16,29 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 use tokio::io::AsyncWrite;
 
-/// What hyper is given in a head that is replaced.
+/// What hyper is given in a head that is replaced: its first field.
 #[derive(Debug)]
 pub(super) struct Mark {
-    /// The target of a request.
-    pub(super) target: Uri,
-    /// The first field of an answer.
     pub(super) field: (HeaderName, HeaderValue),
-    in_request: Finder<'static>,
-    in_answer: Finder<'static>,
+    finder: Finder<'static>,
 }
 
 /// Returns this process's mark.
 pub(super) fn mark() -> &'static Mark {
     static MARK: LazyLock<Mark> = LazyLock::new(|| {
         // Leaked once: what is static is cloned without a count.
-        let target: &'static str = format!("/{:032x}", rand::random::<u128>()).leak();
-        let in_request: &'static str = format!(" {target} HTTP/1.1\r\n").leak();
-        let in_answer: &'static str = format!("{MARK_FIELD}: {target}\r\n").leak();
+        let value: &'static str = format!("{:032x}", rand::random::<u128>()).leak();
+        let line: &'static str = format!("{MARK_FIELD}: {value}\r\n").leak();
         Mark {
-            target: Uri::from_maybe_shared(Bytes::from_static(target.as_bytes()))
-                .expect("invariant: a slash and hexadecimal digits are a target"),
             field: (
                 HeaderName::from_static(MARK_FIELD),
-                HeaderValue::from_static(target),
+                HeaderValue::from_static(value),
             ),
-            in_request: Finder::new(in_request),
-            in_answer: Finder::new(in_answer),
+            finder: Finder::new(line),
         }
     });
     &MARK
@@ -55,20 +47,9 @@ pub(super) fn mark() -> &'static Mark {
 const MARK_FIELD: &str = "x-head";
 
 impl Mark {
-    /// Returns where in `written` hyper's head of a request lies, whose method is `method_len` bytes long.
-    pub(super) fn find_request(&self, written: &[u8], method_len: usize) -> Option<Range<usize>> {
-        let needle = self.in_request.needle();
-        let rest = written.get(method_len..).unwrap_or_default();
-        let at = match rest.starts_with(needle) {
-            true => method_len,
-            false => self.in_request.find(written)?,
-        };
-        Self::whole(written, at.checked_sub(method_len)?, at)
-    }
-
     /// Returns where in `written` hyper's head of an answer lies.
     pub(super) fn find_answer(&self, written: &[u8]) -> Option<Range<usize>> {
-        let needle = self.in_answer.needle();
+        let needle = self.finder.needle();
         let second_line = memchr::memchr(b'\n', written)? + 1;
         // Mostly it is all there is: one status line, in which nothing else can have begun.
         let is_first = written.starts_with(VERSION)
@@ -77,7 +58,7 @@ impl Mark {
         if is_first {
             return Self::whole(written, 0, second_line);
         }
-        let at = self.in_answer.find(written)?;
+        let at = self.finder.find(written)?;
         // The reason in front of the mark is hyper's own and names no version.
         let start = memchr::memmem::rfind(&written[..at], VERSION)?;
         Self::whole(written, start, at)

@@ -34,7 +34,6 @@ use super::{
     pool::{self, OTHERS_MAX, Pool},
 };
 
-pub(crate) use self::route::Route;
 use self::standing::{Change, Marks, Thresholds};
 pub use self::{checks::Unwell, standing::Standing};
 
@@ -298,9 +297,7 @@ impl Measures {
         match error {
             ProxyError::Connect(_) | ProxyError::ConnectTimeout => Some(&self.unreachable),
             ProxyError::ResponseTimeout => Some(&self.late),
-            ProxyError::Broken(_) | ProxyError::Answer(_) | ProxyError::AnswerHead => {
-                Some(&self.broken)
-            }
+            ProxyError::Broken(_) | ProxyError::Answer => Some(&self.broken),
             ProxyError::RequestBody(_)
             | ProxyError::SlowBody
             | ProxyError::Roots

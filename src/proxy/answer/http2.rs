@@ -1,5 +1,6 @@
 //! The head of an answer as HTTP/2 has it: names in lower case, nothing about one connection (RFC 9113 §8.2.2).
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Body as _;
 
@@ -52,7 +53,7 @@ pub fn has_body(status: StatusCode, method: &Method) -> bool {
 }
 
 /// Reads a raw head for a client of HTTP/2, to whom a 101 is a 200: the stream becomes the WebSocket (RFC 8441 §5).
-pub fn raw_answer_head(raw: &[u8]) -> Option<Response<()>> {
+pub fn raw_answer_head(raw: Bytes) -> Option<Response<()>> {
     let head = AnswerHead::read(raw)?;
     let mut answer = head.for_http2()?;
     if head.status == SWITCHING_PROTOCOLS {
@@ -65,12 +66,10 @@ pub fn raw_answer_head(raw: &[u8]) -> Option<Response<()>> {
 }
 
 /// Reads the interim heads that lie one behind the other.
-pub fn interim_heads(raw: &[u8]) -> impl Iterator<Item = Response<()>> {
-    let mut rest = raw;
+pub fn interim_heads(mut raw: Bytes) -> impl Iterator<Item = Response<()>> {
     std::iter::from_fn(move || {
-        let (head, behind) = rest.split_at(end(rest, 0)?);
-        rest = behind;
-        Some(raw_answer_head(head))
+        let end = end(&raw, 0)?;
+        Some(raw_answer_head(raw.split_to(end)))
     })
     .flatten()
 }

@@ -1,16 +1,16 @@
 //! Which headers cross the proxy, and which are added.
 //!
-//! A request's head is written here whole, from the bytes the client sent: hyper writes one of its own, which only tells
-//! it how the body ends, and the pool's sockets put ours in its place. An answer's head is the business of `answer`.
+//! A request's head is written here whole, from the bytes the client sent. An answer's head is the business of `answer`.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request};
+use http::{HeaderName, HeaderValue, Method, Version, header, request};
 
 use crate::proxy::{
     ClientInfo, RawHead,
-    fields::{Head, HeadCopy, Kind, Line},
+    fields::{Head, HeadCopy, Kind, Line, decimal},
+    framing::{Encoder, Framing},
     hop::{is_name, tokens},
 };
 
@@ -95,19 +95,16 @@ pub(super) fn for_upstream(
     head.end()
 }
 
-/// Returns what hyper must know of the request's headers to send its body: what delimits it.
-pub(super) fn framing(received: &Head) -> HeaderMap {
-    let mut framing = HeaderMap::new();
-    for (kind, name) in [
-        (Kind::ContentLength, header::CONTENT_LENGTH),
-        (Kind::TransferEncoding, header::TRANSFER_ENCODING),
-        (Kind::Trailer, header::TRAILER),
-    ] {
-        for value in received.values(kind) {
-            framing.extend(HeaderValue::from_bytes(value).map(|value| (name.clone(), value)));
+/// Returns how the body of a request is sent, whose head was found to be sound.
+pub(super) fn encoder(received: &Head) -> Encoder {
+    let framing = match received.values(Kind::TransferEncoding).next() {
+        Some(_) => Framing::Chunked,
+        None => {
+            let length = received.values(Kind::ContentLength).next();
+            Framing::Length(length.and_then(decimal).unwrap_or(0))
         }
-    }
-    framing
+    };
+    Encoder::new(framing, received.values(Kind::Trailer).flat_map(tokens))
 }
 
 /// Begins the head with the request's line, which is the client's where that says what we say.

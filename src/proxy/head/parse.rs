@@ -1,16 +1,10 @@
 //! One raw request head: where it ends, what it says about framing, and what must be rewritten or refused.
 
 use super::{Refusal, target};
-use crate::proxy::fields::{self, Kind, Line};
-
-/// How the body behind a head is delimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// By a length in bytes; 0 is no body.
-    Length(u64),
-    /// By chunks.
-    Chunked,
-}
+use crate::proxy::{
+    fields::{self, Kind, Line, decimal},
+    framing::Framing,
+};
 
 /// A head that hyper may read.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +132,10 @@ impl<'a> Fields<'a> {
         for line in lines {
             match line.kind {
                 Kind::Host => put(&mut fields.host, host(line.value(head))?)?,
-                Kind::ContentLength => put(&mut fields.content_length, length(line.value(head))?)?,
+                Kind::ContentLength => put(
+                    &mut fields.content_length,
+                    decimal(line.value(head)).ok_or(Refusal::Bad)?,
+                )?,
                 Kind::TransferEncoding => {
                     let is_chunked = line.value(head).eq_ignore_ascii_case(b"chunked");
                     if fields.is_chunked || !is_chunked {
@@ -175,17 +172,6 @@ fn host(value: &[u8]) -> Result<&[u8], Refusal> {
     } else {
         Err(Refusal::Bad)
     }
-}
-
-fn length(value: &[u8]) -> Result<u64, Refusal> {
-    // `parse` would take a sign.
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Refusal::Bad);
-    }
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Refusal::Bad)
 }
 
 /// Source: RFC 3986 §3.2, without user information and without a comma, at which a list would be cut.

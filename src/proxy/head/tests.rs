@@ -4,11 +4,8 @@ use std::{sync::Arc, task::Poll, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::{
-    HeadIo, HeadSettings, Link, Refusal,
-    follow::Follow,
-    parse::{self, Framing},
-};
+use super::{HeadIo, HeadSettings, Link, Refusal, parse};
+use crate::proxy::framing::Framing;
 
 /// Treats the head `request_line` + Host.
 #[track_caller]
@@ -195,56 +192,6 @@ fn ambiguous_fields_are_refused() {
         "Host: a\r\nA: 1\r\nB: 2\r\nC: 3\r\n",
         Err(Refusal::HeadTooLong),
     );
-}
-
-/// Follows `body` in pieces of every size and expects its end at `len`.
-#[track_caller]
-fn check_follow(framing: Framing, body: &str, len: Option<usize>) {
-    for piece in 1..=body.len() {
-        let mut follow = Follow::new(framing);
-        let mut past = 0;
-        let mut broken = false;
-        for bytes in body.as_bytes().chunks(piece) {
-            match follow.advance(bytes) {
-                Ok(taken) => past += taken,
-                Err(_) => broken = true,
-            }
-            if broken || follow == Follow::End {
-                break;
-            }
-        }
-        let end = (follow == Follow::End && !broken).then_some(past);
-        assert_eq!(end, len, "{body:?} in pieces of {piece}");
-    }
-}
-
-#[test]
-fn bodies_end_where_their_framing_says() {
-    check_follow(Framing::Length(3), "abcGET", Some(3));
-    check_follow(Framing::Length(9), "abc", None);
-    check_follow(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET", Some(13));
-    check_follow(
-        Framing::Chunked,
-        "A;x=\"y\";z\r\n0123456789\r\n00 \r\nT: 1\r\nU: 2\r\n\r\nGET",
-        Some(42),
-    );
-    check_follow(Framing::Chunked, "0\r\n\r\n", Some(5));
-    for broken in [
-        "3\nabc\r\n0\r\n\r\n",
-        "\r\n",
-        "x\r\n",
-        "-1\r\n",
-        "3\r\nabcd\r\n",
-        "3\r\nabc\n0\r\n\r\n",
-        "0\r\n\n",
-        "0\r\nT: 1\n\r\n",
-        "11111111111111111\r\n",
-        "3;a\nb\r\n",
-        "0x3\r\nabc\r\n0\r\n\r\n",
-        "3\r\r\nabc",
-    ] {
-        check_follow(Framing::Chunked, broken, None);
-    }
 }
 
 fn head_io(settings: HeadSettings) -> (DuplexStream, HeadIo<DuplexStream>, Arc<Link>) {

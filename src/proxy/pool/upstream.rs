@@ -2,113 +2,175 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1::{Connection, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use hyper::body::Body as _;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::{HeadSwap, Heads, Pool, RequestBody, Upload, UpstreamStream};
-use crate::proxy::{BodyError, answer::AnswerHead, timer::Deadline, upstreams::Lent};
+use super::{Keeping, RequestBody, Upload, UpstreamStream};
+use crate::proxy::{
+    BodyError,
+    answer::{AnswerHead, Unreadable},
+    framing::{Encoder, Framing, Outbox, TooShort},
+    timer::Deadline,
+    upstreams::Lent,
+};
+
+/// A request as it goes to an upstream, but for its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) head: &'a Bytes,
+    pub(crate) is_head: bool,
+    /// It asks for another protocol, and may get it.
+    pub(crate) may_switch: bool,
+    /// Another request may not be sent in its place: so the connection is asked whether it has ended, before.
+    pub(crate) only_once: bool,
+}
 
 /// Why an exchange has no answer.
 #[derive(Debug)]
 pub(crate) enum ExchangeError {
-    /// The connection had ended before a byte was written; here is the request back.
-    Unsent(Box<Request<RequestBody>>),
-    /// The connection broke, or brought something that is no answer.
-    Hyper(hyper::Error),
-    /// It brought something that hyper takes for an answer's head, and we do not.
+    /// The connection had ended before a byte was written; the body was not touched.
+    Unsent,
+    /// The connection broke before the answer's head was whole.
+    Broken(io::Error),
+    /// What came is no answer.
     Unreadable,
+    /// The request's body broke off, or came too slowly.
+    Body(BodyError),
     /// The answer's head did not come in time.
     Timeout,
 }
 
+impl From<Unreadable> for ExchangeError {
+    fn from(_: Unreadable) -> Self {
+        Self::Unreadable
+    }
+}
+
 /// A connection to the upstream.
-///
-/// hyper splits a connection in a sender and a driver. Both are polled in the same task here, the driver first, and what
-/// the driver brings is then found without a wake-up: hence the no-op wakers.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    sender: SendRequest<RequestBody>,
-    heads: Arc<Heads>,
-    /// `None` once it has ended.
-    driver: Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
+    io: UpstreamStream,
+    /// What was read and not looked at.
+    pub(super) read: BytesMut,
+    /// How much is read at once: more, the more there was.
+    read_size: usize,
+    /// What is left of a request.
+    sending: Option<Sending>,
+    /// A request was not sent whole.
+    has_failed: bool,
     deadline: Deadline,
+    /// Where it goes when the answer has ended.
+    pub(super) keeping: Option<Keeping>,
     /// It has carried an exchange before.
     pub(crate) is_kept: bool,
     /// Counts the exchange among those of its upstream, where there are several.
     pub(crate) lent: Option<Lent>,
 }
 
+/// A request under way.
+#[derive(Debug)]
+struct Sending {
+    outbox: Outbox,
+    body: RequestBody,
+    encoder: Encoder,
+    /// All of the body is in the outbox, or has left it.
+    has_ended: bool,
+}
+
 impl Upstream {
-    pub(super) fn new(
-        sender: SendRequest<RequestBody>,
-        heads: Arc<Heads>,
-        driver: Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>,
-    ) -> Self {
+    /// Takes a new connection.
+    pub(crate) fn new(io: UpstreamStream) -> Self {
         Self {
-            sender,
-            heads,
-            driver: Some(driver),
+            io,
+            read: BytesMut::new(),
+            read_size: READ_BYTES_MIN,
+            sending: None,
+            has_failed: false,
             deadline: Deadline::default(),
+            keeping: None,
             is_kept: false,
             lent: None,
         }
     }
 
-    /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then.
+    /// Sends a request and waits for the head of its answer. The body of the request may still be on its way then
+    /// ([`Self::poll_send`]).
     ///
-    /// `head`: what is sent in place of the head that hyper makes of `request`, whose own method and framing must be the
-    /// same. `upload`: what `request`'s body tells. `within`: how long neither the answer may come nor a part of the
-    /// request's body be sent. `interim`: hears each head before the answer's, but for a 100, as soon as it is there.
+    /// `body`: taken when the request begins to be sent. `encoder`: as `asked`'s head says. `within`: how long neither the answer
+    /// may come nor a part of the request's body be sent. `interim`: hears each head before the answer's, but for a 100, as soon
+    /// as it is there.
     ///
-    /// Returns the head as it came, and what hyper made of what it was shown of it.
+    /// Returns the head, and how the body behind it is delimited.
     ///
     /// # Cancel safety
     /// Dropping it breaks the exchange off; the connection cannot be used again and must be dropped, too.
     pub(crate) async fn exchange(
         &mut self,
-        head: Bytes,
-        request: Request<RequestBody>,
-        upload: Option<&Upload>,
+        asked: Asked<'_>,
+        body: &mut Option<(RequestBody, Encoder)>,
         within: Duration,
         mut interim: impl FnMut(AnswerHead),
-    ) -> Result<(AnswerHead, Response<Incoming>), ExchangeError> {
+    ) -> Result<(AnswerHead, Framing), ExchangeError> {
+        debug_assert!(self.read.is_empty() && self.sending.is_none());
+        if asked.only_once && self.is_kept && self.io.is_readable_now() {
+            // What is said without being asked is a goodbye at best.
+            return Err(ExchangeError::Unsent);
+        }
+        let upload = body.as_ref().and_then(|(body, _)| body.upload());
         self.deadline.set(within);
-        self.heads.put_request(head);
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let (driver, deadline, heads) = (&mut self.driver, &mut self.deadline, &self.heads);
+        let mut scanned = 0;
         let outcome = poll_fn(|cx| {
-            drive(driver, cx);
-            heads.take_interim().into_iter().for_each(&mut interim);
-            match answer
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-            {
-                Poll::Ready(Ok(response)) => Poll::Ready(match heads.take_answer() {
-                    Some(head) => Ok((head, response)),
-                    None => Err(ExchangeError::Unreadable),
-                }),
-                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                    Some(request) => ExchangeError::Unsent(Box::new(request)),
-                    None => ExchangeError::Hyper(error.into_error()),
-                })),
-                Poll::Pending => loop {
-                    ready!(deadline.poll(cx));
-                    if !upload.is_some_and(Upload::has_moved) {
-                        return Poll::Ready(Err(ExchangeError::Timeout));
+            if body.is_some() {
+                // Costs nothing where the reactor knows of nothing to read.
+                if self.poll_read(cx).is_ready() {
+                    return Poll::Ready(Err(ExchangeError::Unsent));
+                }
+                self.sending = body
+                    .take()
+                    .map(|(body, encoder)| Sending::new(asked.head, body, encoder));
+            }
+            // Goes on beside the reading, as long as there is no answer.
+            if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+                return Poll::Ready(Err(ExchangeError::Body(error)));
+            }
+            loop {
+                while let Some(head) = AnswerHead::take(&mut self.read, &mut scanned)? {
+                    if !head.is_interim() {
+                        let framing = head.framing(asked.is_head, asked.may_switch)?;
+                        return Poll::Ready(Ok((head, framing)));
                     }
-                    deadline.set(within);
-                },
+                    match &upload {
+                        Some(upload) if head.status() == CONTINUE => upload.go_on(),
+                        _ if head.status() == CONTINUE => (),
+                        _ => interim(head),
+                    }
+                }
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        let error = io::ErrorKind::UnexpectedEof.into();
+                        return Poll::Ready(Err(ExchangeError::Broken(error)));
+                    }
+                    Poll::Ready(Ok(_)) => (),
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(ExchangeError::Broken(error)));
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            loop {
+                ready!(self.deadline.poll(cx));
+                if !upload.as_deref().is_some_and(Upload::has_moved) {
+                    return Poll::Ready(Err(ExchangeError::Timeout));
+                }
+                self.deadline.set(within);
             }
         })
         .await;
@@ -116,114 +178,141 @@ impl Upstream {
         outcome
     }
 
-    /// Makes sure that the connection has not ended before the next request is written, for one that may not be sent twice.
-    pub(crate) fn look_first(&self) {
-        self.heads.look_first();
-    }
-
-    /// Returns whether the next request may be sent: the answer was read whole, the request was sent whole.
-    fn is_ready(&mut self) -> bool {
-        if !self.sender.is_ready() {
-            drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
-        }
-        self.driver.is_some() && self.sender.is_ready()
-    }
-}
-
-/// Lets the connection read and write what it can.
-fn drive(
-    driver: &mut Option<Connection<TokioIo<HeadSwap<UpstreamStream>>, RequestBody>>,
-    cx: &mut Context<'_>,
-) {
-    if let Some(connection) = driver {
-        // Its error, if any, also reaches the one who waits for the answer or its body.
-        if Pin::new(connection).poll(cx).is_ready() {
-            *driver = None;
-        }
-    }
-}
-
-/// The body of an answer from the upstream. At its end the connection goes back to the pool.
-#[derive(Debug)]
-pub(crate) struct UpstreamBody {
-    incoming: Incoming,
-    upstream: Option<Box<Upstream>>,
-    pool: Arc<Pool>,
-    /// How long the upstream keeps the connection, by its own word.
-    advised: Option<Duration>,
-}
-
-impl UpstreamBody {
-    pub(crate) fn new(
-        incoming: Incoming,
-        upstream: Box<Upstream>,
-        pool: &Arc<Pool>,
-        advised: Option<Duration>,
-    ) -> Self {
-        let mut body = Self {
-            incoming,
-            upstream: Some(upstream),
-            pool: Arc::clone(pool),
-            advised,
+    /// Sends what is left of the request. An upstream that takes no more of it may have answered all the same: so that it
+    /// does not is no error.
+    ///
+    /// # Errors
+    /// The body's own.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(sending) = &mut self.sending else {
+            return Poll::Ready(Ok(()));
         };
-        body.keep_if_ended();
-        body
-    }
-
-    fn keep_if_ended(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.keep();
+        let sent = ready!(sending.poll(&mut self.io, cx));
+        self.sending = None;
+        match sent {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(SendError::Io(error)) => {
+                tracing::debug!(%error, "the upstream takes no more of a request: {error}");
+                self.has_failed = true;
+                Poll::Ready(Ok(()))
+            }
+            Err(SendError::Body(error)) => {
+                self.has_failed = true;
+                Poll::Ready(Err(error))
+            }
         }
     }
 
-    fn keep(&mut self) {
-        if let Some(mut upstream) = self.upstream.take()
-            && upstream.is_ready()
-        {
-            upstream.is_kept = true;
-            upstream.lent = None;
-            self.pool.keep(upstream, self.advised);
+    /// Reads more; 0 bytes are the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read_size == READ_BYTES_MIN {
+            // Not into a buffer of its own: most answers are small, and many connections wait.
+            let mut room = [MaybeUninit::uninit(); READ_BYTES_MIN];
+            let mut room = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+            self.read.extend_from_slice(room.filled());
+            return Poll::Ready(Ok(self.read_more(room.filled().len())));
         }
+        self.read.reserve(self.read_size);
+        let reading = tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read);
+        let len = ready!(reading)?;
+        Poll::Ready(Ok(self.read_more(len)))
+    }
+
+    fn read_more(&mut self, len: usize) -> usize {
+        if len >= self.read_size {
+            self.read_size = (self.read_size * 2).min(READ_BYTES_MAX);
+        }
+        len
+    }
+
+    /// Returns whether the next request may be sent, now that the answer was read whole: nothing is left of either.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sending.is_none() && !self.has_failed && self.read.is_empty()
+    }
+
+    /// Returns the socket, and what was read from it behind the answer's head.
+    pub(crate) fn into_parts(self) -> (UpstreamStream, Bytes) {
+        (self.io, self.read.freeze())
     }
 }
 
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = BodyError;
+enum SendError {
+    Io(io::Error),
+    Body(BodyError),
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl From<TooShort> for SendError {
+    fn from(error: TooShort) -> Self {
+        Self::Body(error.into())
+    }
+}
+
+impl Sending {
+    fn new(head: &Bytes, body: RequestBody, encoder: Encoder) -> Self {
+        let mut outbox = Outbox::default();
+        match body {
+            RequestBody::Empty => outbox.put_head(head.clone()),
+            RequestBody::Client { .. } => outbox.put_slice(head),
+        }
+        Self {
+            outbox,
+            body,
+            encoder,
+            has_ended: false,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        io: &mut UpstreamStream,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(upstream) = &mut this.upstream {
-            drive(&mut upstream.driver, cx);
-        }
-        let frame =
-            Pin::new(&mut this.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
-        match frame {
-            Poll::Ready(None) => {
-                // A chunked body is at its end only now.
-                this.keep();
-                Poll::Ready(None)
+    ) -> Poll<Result<(), SendError>> {
+        loop {
+            let filled = self.poll_fill(cx)?;
+            ready!(self.outbox.poll_write(io, cx)).map_err(SendError::Io)?;
+            if filled.is_ready() && !self.has_ended {
+                continue;
             }
-            Poll::Ready(Some(Ok(frame))) => {
-                this.keep_if_ended();
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.upstream = None;
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Pending => Poll::Pending,
+            // TLS may keep what the socket did not take at once.
+            ready!(Pin::new(&mut *io).poll_flush(cx)).map_err(SendError::Io)?;
+            return filled.map(Ok);
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+    /// Takes from the body what there is room for. Pending, if there is more room than body.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        while self.outbox.has_room() && !self.has_ended {
+            let frame = match self.body.is_end_stream() {
+                true => None,
+                false => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+            };
+            let Some(frame) = frame else {
+                self.has_ended = true;
+                self.encoder.end(&mut self.outbox)?;
+                break;
+            };
+            match frame.map_err(SendError::Body)?.into_data() {
+                Ok(data) => {
+                    let is_last = self.body.is_end_stream();
+                    self.encoder.data(data, is_last, &mut self.outbox)?;
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        self.encoder.trailers(&trailers, &mut self.outbox);
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
+
+const CONTINUE: u16 = 100;
+
+/// How much is read at once, in bytes.
+const READ_BYTES_MIN: usize = 8 << 10;
+const READ_BYTES_MAX: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests;

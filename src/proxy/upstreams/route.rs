@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Lent, Upstreams, bit};
 use crate::proxy::{
     ProxyError,
-    pool::{Pool, Upstream, UpstreamStream},
+    pool::{Pool, Upstream},
 };
 
 /// Which upstream a request is at, and which it has been to.
@@ -57,7 +57,7 @@ impl Route<'_> {
     }
 
     /// Counts the request among those under way, where there are several upstreams.
-    pub(crate) fn lend(&mut self) -> Option<Lent> {
+    pub(super) fn lend(&mut self) -> Option<Lent> {
         match self.lent.take() {
             // An earlier connection took it with it.
             None if self.upstreams.are_several() => {
@@ -83,13 +83,8 @@ impl Route<'_> {
     /// [`ProxyError::Connect`], [`ProxyError::ConnectTimeout`]: nobody takes one.
     pub(crate) async fn fresh(&mut self) -> Result<Box<Upstream>, ProxyError> {
         loop {
-            let patience = self.patience();
-            match self.pool().connect(patience).await {
-                Ok(stream) => {
-                    let mut fresh = self.pool().over(stream).await?;
-                    fresh.lent = self.lend();
-                    return Ok(fresh);
-                }
+            match self.connect().await {
+                Ok(fresh) => return Ok(fresh),
                 Err(error) => self.move_on(error)?,
             }
             if let Some(kept) = self.kept() {
@@ -98,18 +93,25 @@ impl Route<'_> {
         }
     }
 
-    /// Makes a bare connection.
+    /// Makes a connection.
     ///
     /// # Errors
     /// As [`Self::fresh`].
-    pub(crate) async fn stream(&mut self) -> Result<UpstreamStream, ProxyError> {
+    pub(crate) async fn fresh_only(&mut self) -> Result<Box<Upstream>, ProxyError> {
         loop {
-            let patience = self.patience();
-            match self.pool().connect(patience).await {
-                Ok(stream) => return Ok(stream),
+            match self.connect().await {
+                Ok(fresh) => return Ok(fresh),
                 Err(error) => self.move_on(error)?,
             }
         }
+    }
+
+    async fn connect(&mut self) -> Result<Box<Upstream>, ProxyError> {
+        let patience = self.patience();
+        let stream = self.pool().connect(patience).await?;
+        let mut fresh = Box::new(Upstream::new(stream));
+        fresh.lent = self.lend();
+        Ok(fresh)
     }
 
     /// Goes to another upstream with what could not be sent to this one.

@@ -160,7 +160,7 @@ fn what_is_not_its_failure_and_answers_of_any_status_do_not_mark() {
     let upstreams = unused(2);
     for _ in 0..10 {
         upstreams.failed(0, &ProxyError::ResponseTimeout);
-        upstreams.failed(0, &ProxyError::AnswerHead);
+        upstreams.failed(0, &ProxyError::Answer);
         upstreams.failed(0, &ProxyError::Roots);
         upstreams.answered(0, StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -194,7 +194,10 @@ async fn what_was_not_sent_goes_on_until_somebody_takes_it() {
     // Nobody at all: each is tried once.
     let upstreams = among(directory.path(), &["a", "b"]);
     let mut route = upstreams.route();
-    assert!(matches!(route.stream().await, Err(ProxyError::Connect(_))));
+    assert!(matches!(
+        route.fresh_only().await,
+        Err(ProxyError::Connect(_))
+    ));
     assert_eq!(route.tried_count(), 2);
 }
 

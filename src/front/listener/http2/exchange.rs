@@ -67,7 +67,7 @@ pub(super) async fn exchange<S: Service>(
         }
         Some(Answer::Http(answer)) => reply.answer(answer, &method).await,
         Some(Answer::TakeOver { head, session }) => {
-            reply.hand_over(&head, session, asked.behind).await
+            reply.hand_over(head, session, asked.behind).await
         }
     }
 }
@@ -100,7 +100,7 @@ impl Reply {
         let Some(heads) = link.take_interim() else {
             return;
         };
-        for head in http2::interim_heads(&heads) {
+        for head in http2::interim_heads(heads) {
             // Any client may miss them; what is wrong with the stream is heard soon enough.
             drop(self.0.send_informational(head));
         }
@@ -129,7 +129,7 @@ impl Reply {
     /// Begins an answer and has `session` go on with it.
     async fn hand_over(
         mut self,
-        head: &[u8],
+        head: Bytes,
         session: Session,
         received: Option<RecvStream>,
     ) -> Outcome {

@@ -18,7 +18,7 @@ fn told(head: &Response<()>) -> String {
 /// `raw`: the head as the upstream wrote it; `body`: what hyper has made of the body.
 #[track_caller]
 fn check(method: Method, raw: &str, body: &'static str, expected: &str) {
-    let head = AnswerHead::read(raw.as_bytes()).expect("a head");
+    let head = AnswerHead::read(raw.to_owned().into()).expect("a head");
     let status = head.status();
     let head = ClientHead {
         head,
@@ -91,16 +91,21 @@ fn an_answer_of_our_own_is_treated_alike() {
 
 #[test]
 fn raw_heads_are_answers_and_a_101_is_a_200() {
-    let raw = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let raw: &'static [u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: a\r\nSec-WebSocket-Protocol: b\r\n\r\n";
-    let head = raw_answer_head(raw).expect("a head");
+    let head = raw_answer_head(Bytes::from_static(raw)).expect("a head");
     assert_eq!(told(&head), "200\nsec-websocket-protocol: b\n");
-    let raw = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n";
-    let head = raw_answer_head(raw).expect("a head");
+    let raw: &'static [u8] =
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n";
+    let head = raw_answer_head(Bytes::from_static(raw)).expect("a head");
     assert_eq!(told(&head), "200\ncontent-type: text/event-stream\n");
-    assert!(raw_answer_head(b"no head\r\n\r\n").is_none());
-    let raw = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
-    let heads: Vec<_> = interim_heads(raw).map(|head| told(&head)).collect();
+    assert!(raw_answer_head(Bytes::from_static(b"no head\r\n\r\n")).is_none());
+    let raw: &'static [u8] =
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+    let heads: Vec<_> = interim_heads(Bytes::from_static(raw))
+        .map(|head| told(&head))
+        .collect();
     assert_eq!(heads, ["100\n", "103\nlink: a\n"]);
 }
 

@@ -1,6 +1,6 @@
-//! Follows the body behind a head, to find where the next head begins. Looks, and never changes a byte.
+//! Follows the body behind a head: what of its bytes are data, and where the next head begins. Looks, and never changes a byte.
 
-use super::{Refusal, parse::Framing};
+use super::Framing;
 
 /// The longest line between chunks (a size with its extensions, or one trailer), in bytes.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -10,11 +10,27 @@ const TRAILERS_BYTES_MAX: usize = 32 << 10;
 
 const _: () = assert!(LINE_BYTES_MAX <= TRAILERS_BYTES_MAX);
 
+/// The chunks of a body are not well formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the chunks of the body are malformed")]
+pub(crate) struct Malformed;
+
+/// What the bytes at some place of a body are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Run {
+    /// So many are data.
+    Data(usize),
+    /// So many lie between data.
+    Between(usize),
+}
+
 /// A place within a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Follow {
+pub(crate) enum Follow {
     /// This many bytes are left.
     Length(u64),
+    /// All that comes is data.
+    Close,
     /// In the digits of a chunk's size.
     Size { size: u64, digits: u8 },
     /// Behind the digits, up to the line's end.
@@ -36,56 +52,75 @@ pub(super) enum Follow {
 }
 
 impl Follow {
-    pub(super) fn new(framing: Framing) -> Self {
+    pub(crate) fn new(framing: Framing) -> Self {
         match framing {
             Framing::Length(0) => Self::End,
             Framing::Length(length) => Self::Length(length),
             Framing::Chunked => Self::Size { size: 0, digits: 0 },
+            Framing::Close => Self::Close,
         }
     }
 
     /// Returns how many of `bytes` are the body's, having gone past them.
     ///
     /// # Errors
-    /// [`Refusal::Bad`] where the chunks are not well formed. hyper reads the same bytes and may refuse more.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    /// [`Malformed`]. hyper reads the same bytes and may refuse more.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
         while at < bytes.len() && *self != Self::End {
-            match *self {
-                Self::Length(left) => {
-                    let taken = taken(left, bytes.len() - at);
-                    at += taken;
-                    *self = match left - taken as u64 {
-                        0 => Self::End,
-                        left => Self::Length(left),
-                    };
-                }
-                Self::Chunk { left } => {
-                    let taken = taken(left, bytes.len() - at);
-                    at += taken;
-                    *self = match left - taken as u64 {
-                        0 => Self::ChunkReturn,
-                        left => Self::Chunk { left },
-                    };
-                }
-                between => {
-                    *self = between.step(bytes[at])?;
-                    at += 1;
-                }
-            }
+            let (Run::Data(len) | Run::Between(len)) = self.run(&bytes[at..], |_| ())?;
+            at += len;
         }
         Ok(at)
     }
 
+    /// Goes past what is all data, or no data, at the start of `bytes`. At the end of the body that is nothing. `trailer` gets
+    /// each byte of the lines behind the last chunk, the empty one included.
+    pub(super) fn run(
+        &mut self,
+        bytes: &[u8],
+        mut trailer: impl FnMut(u8),
+    ) -> Result<Run, Malformed> {
+        match *self {
+            Self::Close => return Ok(Run::Data(bytes.len())),
+            Self::Length(left) => {
+                let taken = taken(left, bytes.len());
+                *self = match left - taken as u64 {
+                    0 => Self::End,
+                    left => Self::Length(left),
+                };
+                return Ok(Run::Data(taken));
+            }
+            Self::Chunk { left } => {
+                let taken = taken(left, bytes.len());
+                *self = match left - taken as u64 {
+                    0 => Self::ChunkReturn,
+                    left => Self::Chunk { left },
+                };
+                return Ok(Run::Data(taken));
+            }
+            _ => (),
+        }
+        let mut at = 0;
+        while at < bytes.len() && !matches!(self, Self::Chunk { .. } | Self::End) {
+            if let Self::Trailer { .. } | Self::TrailerFeed { .. } = self {
+                trailer(bytes[at]);
+            }
+            *self = self.step(bytes[at])?;
+            at += 1;
+        }
+        Ok(Run::Between(at))
+    }
+
     /// Goes past one byte of what lies between chunks.
-    fn step(self, byte: u8) -> Result<Self, Refusal> {
+    fn step(self, byte: u8) -> Result<Self, Malformed> {
         match (self, byte) {
             (Self::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
                 // 16 digits fill a u64.
                 if digits >= 16 {
-                    return Err(Refusal::Bad);
+                    return Err(Malformed);
                 }
-                let digit = char::from(byte).to_digit(16).ok_or(Refusal::Bad)?;
+                let digit = char::from(byte).to_digit(16).ok_or(Malformed)?;
                 Ok(Self::Size {
                     size: size << 4 | u64::from(digit),
                     digits: digits + 1,
@@ -122,7 +157,7 @@ impl Follow {
             }
             (Self::TrailerFeed { line: 0, .. }, b'\n') => Ok(Self::End),
             (Self::TrailerFeed { seen, .. }, b'\n') => Ok(Self::Trailer { line: 0, seen }),
-            _ => Err(Refusal::Bad),
+            _ => Err(Malformed),
         }
     }
 }
