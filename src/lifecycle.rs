@@ -13,7 +13,7 @@ mod signals;
 pub mod supervisor;
 mod tasks;
 
-pub use cores::Cores;
+pub use cores::{Cores, Place};
 pub use handover::{Handover, HandoverError, Inherited};
 pub use reactor::Reactor;
 pub use shutdown::Shutdown;

@@ -1,8 +1,8 @@
 //! Forwarding to the upstream: everything that is not a stream of ours.
 //!
-//! [`HeadIo`] sits between a client's socket and hyper and treats each raw request head; [`Forwarder`] sends a request
-//! to the upstream and streams the answer back; [`Tunnel`] is what a WebSocket that is not ours becomes. Nothing in here
-//! knows of MongoDB or of streams.
+//! [`Http1`] reads requests from a client's socket and writes the answers; [`Forwarder`] sends a request to the upstream and
+//! streams the answer back; [`Tunnel`] is what a WebSocket that is not ours becomes. Nothing in here knows of MongoDB or of
+//! streams.
 //!
 //! An upstream connection is not a task of its own: it is polled by whoever waits for its answer, first by
 //! [`Forwarder::forward`] and then by the body of the answer. So a request costs no hand-over between tasks, and a
@@ -18,10 +18,10 @@ mod forward;
 mod framing;
 mod head;
 mod hop;
+mod http1;
 pub mod http2;
 mod linger;
 mod pool;
-mod swap;
 mod timer;
 mod tunnel;
 mod upstreams;
@@ -35,7 +35,8 @@ pub use self::{
     client_body::ClientBody,
     fetch::{FetchError, Fetcher},
     forward::{Forwarded, Forwarder},
-    head::{HEAD_BYTES_MAX, HeadIo, HeadSettings, Link, RawHead, Refusal, set_header},
+    head::{HEAD_BYTES_MAX, HeadSettings, Link, RawHead, Refusal, set_header},
+    http1::{Asked, BrokenOff, Http1, Http1Body, Left, Over},
     pool::{AddressError, OTHERS_MAX, ProxyError, ProxySettings, UpstreamAddress},
     tunnel::Tunnel,
     upstreams::{HealthSettings, Standing, Unwell},

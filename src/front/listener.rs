@@ -1,10 +1,10 @@
-//! Sockets: binds, accepts, hears who the client is and speaks TLS where that is configured, lets hyper speak HTTP/1.1 and
-//! h2 HTTP/2, and hands sockets over.
+//! Sockets: binds, accepts, hears who the client is and speaks TLS where that is configured, has the proxy's [`Http1`] read
+//! HTTP/1.1 and h2 HTTP/2, and hands sockets over.
 //!
-//! A [`Service`] answers each request with an HTTP answer or by taking the connection over. The latter does without
-//! hyper's upgrades, so that the head of the answer is exactly the bytes the service wrote and no state of hyper's stays
-//! in an idle session: the hyper service fails, hyper writes nothing, its connection is taken apart, and the session runs
-//! on the bare socket in the same task.
+//! A [`Service`] answers each request with an HTTP answer or by taking the connection over. Then the head of the answer is
+//! exactly the bytes the service wrote, and the session runs on the bare socket in the same task.
+//!
+//! [`Http1`]: crate::proxy::Http1
 
 mod accept;
 mod alarm;
@@ -16,7 +16,7 @@ mod tls;
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::Duration,
@@ -25,9 +25,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
 
@@ -88,11 +89,19 @@ pub type BoxedIo = Box<dyn Io>;
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     /// Returns it as a session wants it.
     fn for_session(self: Box<Self>) -> Box<dyn session::Stream>;
+
+    /// Has the other end told, when this is dropped, that something is missing; where it would not be told so anyway.
+    fn reset_when_dropped(&self) {}
 }
 
 impl Io for TcpStream {
     fn for_session(self: Box<Self>) -> Box<dyn session::Stream> {
         Box::new(session::Socket::new(*self))
+    }
+
+    fn reset_when_dropped(&self) {
+        // On an error the connection is dead, which says enough.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -201,14 +210,14 @@ impl Listener {
     pub fn adopt(
         name: &'static str,
         address: SocketAddr,
-        socket: std::net::TcpListener,
+        socket: TcpListener,
     ) -> Result<Self, ListenError> {
         let refused = |source| ListenError { address, source };
-        let socket = TcpListener::from_std(socket).map_err(refused)?;
         Self::listening(name, socket).map_err(refused)
     }
 
     fn listening(name: &'static str, socket: TcpListener) -> io::Result<Self> {
+        accept::prepare(&socket)?;
         let address = socket.local_addr()?;
         tracing::info!(listener = name, %address, "listening");
         Ok(Self {

@@ -249,8 +249,8 @@ impl Streaming {
 /// Query parameters of a request for a stream; more are refused, as by RESTHeart.
 const PARAMETERS_MAX: usize = 1000;
 
-/// Copies headers that are kept while a session lives: hyper's are slices of its read buffer, and one of them keeps all
-/// 8 KiB of it.
+/// Copies headers that are kept while a session lives: those of a request are slices of what was read, and one of them keeps
+/// all of that.
 fn copied(headers: &HeaderMap) -> HeaderMap {
     let mut copy = HeaderMap::with_capacity(headers.keys_len());
     for (name, value) in headers {

@@ -27,7 +27,8 @@ pub struct Cores {
 #[derive(Debug)]
 struct Shared {
     reactors: Vec<Reactor>,
-    next: AtomicUsize,
+    /// How many [`Place`]s there are on each.
+    loads: Vec<AtomicUsize>,
 }
 
 impl Cores {
@@ -38,10 +39,9 @@ impl Cores {
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
         let start = |index| Reactor::start(format!("core-{index}"), move || HERE.set(Some(index)));
         let reactors = (0..count.get()).map(start).collect::<io::Result<_>>()?;
-        let next = AtomicUsize::new(0);
-        let shared = Shared { reactors, next };
+        let loads = (0..count.get()).map(|_| AtomicUsize::new(0)).collect();
         Ok(Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared { reactors, loads }),
         })
     }
 
@@ -53,14 +53,42 @@ impl Cores {
         Self::start(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 
-    /// Runs `future` as a task of `tasks` on the thread whose turn it is. It stays there.
-    pub fn spawn<F>(&self, tasks: &Tasks, name: &'static str, future: F) -> JoinHandle<()>
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shared.reactors.len()
+    }
+
+    /// Runs `future` as a task of `tasks` on the thread of this number, from 0 on.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn spawn_at<F>(
+        &self,
+        index: usize,
+        tasks: &Tasks,
+        name: &'static str,
+        future: F,
+    ) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let turn = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let reactor = &self.shared.reactors[turn % self.shared.reactors.len()];
-        tasks.spawn_on(reactor.handle(), name, future)
+        tasks.spawn_on(self.shared.reactors[index].handle(), name, future)
+    }
+
+    /// Takes a place: on the caller's own thread, since no other one has to be woken then, unless it has more to do than the
+    /// others.
+    pub fn place(&self) -> Place {
+        let load = |index: usize| self.shared.loads[index].load(Ordering::Relaxed);
+        let least = (0..self.count())
+            .min_by_key(|index| load(*index))
+            .unwrap_or(0);
+        let here = Self::here().filter(|here| load(*here) <= load(least) + NEARER_BY);
+        let index = here.unwrap_or(least);
+        self.shared.loads[index].fetch_add(1, Ordering::Relaxed);
+        Place {
+            cores: self.clone(),
+            index,
+        }
     }
 
     /// Which of the threads the caller runs on; `None` on any other.
@@ -68,6 +96,34 @@ impl Cores {
         HERE.get()
     }
 }
+
+/// A place on one of the threads, which counts until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    cores: Cores,
+    index: usize,
+}
+
+impl Place {
+    /// Which thread it is on.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Whether that is the caller's.
+    pub fn is_here(&self) -> bool {
+        Cores::here() == Some(self.index)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.cores.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// By how many more a thread may have than another one before what comes on it goes elsewhere.
+const NEARER_BY: usize = 4;
 
 #[cfg(test)]
 mod tests;

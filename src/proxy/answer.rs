@@ -1,8 +1,8 @@
 //! The head of an answer, in the upstream's own bytes.
 //!
-//! hyper keeps neither the order of repeated fields, nor the case of names unless it is paid for, nor a length where
-//! there is no body. So answers are read here ([`AnswerHead`]), hyper writes no more to the client than how the body goes
-//! out, and the client gets the rest as the upstream wrote it ([`ClientHead`]).
+//! Neither the order of repeated fields nor the case of names lives in a map, nor a length where there is no body. So an
+//! answer's head is read here ([`AnswerHead`]), and the client gets it as the upstream wrote it, but for what is about the
+//! connection ([`ClientHead`]).
 
 pub(super) mod http2;
 
@@ -217,44 +217,45 @@ pub(crate) struct ClientHead {
 }
 
 impl ClientHead {
-    /// Writes it whole. `hypers`: the head that hyper wrote, which says how the body goes out and whether the connection
-    /// stays. Where hyper and the upstream speak of the same thing, hyper's word stands in the upstream's place.
-    pub(super) fn write(&self, hypers: &[u8]) -> Bytes {
+    /// Writes it whole. Where `word` and the upstream speak of the same thing, `word` stands in the upstream's place.
+    pub(super) fn write(&self, word: &Word) -> Bytes {
         let upstreams = &self.head.head;
         let has_no_body = self.is_to_head || self.head.status == NOT_MODIFIED;
-        // The version is the client's, as hyper knows it.
-        let version = hypers.get(..VERSION_LEN).unwrap_or(b"HTTP/1.1");
+        let is_new = word.version == b"HTTP/1.1";
         // A HEAD is answered with what a GET's answer would say of its body.
-        let may_say_coding = self.is_to_head && version == b"HTTP/1.1";
-        let mut framing = HypersWord::read(hypers);
-        if has_no_body {
-            framing.content_length = None;
+        let may_say_coding = word.framing != Framing::Length(0) || self.is_to_head;
+        let mut connection = word.connection;
+        if self.says_it_stays && is_new {
+            connection.get_or_insert(b"keep-alive");
         }
-        if self.says_it_stays && version == b"HTTP/1.1" {
-            framing.connection.get_or_insert(b"keep-alive");
-        }
+        let length = match word.framing {
+            Framing::Length(length) if !has_no_body && self.head.status != NO_CONTENT => {
+                Some(length.to_string())
+            }
+            _ => None,
+        };
+        let mut length = length.as_ref().map(String::as_bytes);
         let named = upstreams.named();
         let mut has_coding = false;
         let mut head = HeadCopy::of(upstreams, ADDED_BYTES_LIKELY);
-        head.version(version);
+        head.version(word.version);
         for line in upstreams.lines() {
             match line.kind {
-                Kind::Connection => head.say(line, framing.connection.take()),
+                Kind::Connection => head.say(line, connection.take()),
                 Kind::ContentLength if has_no_body => (),
-                Kind::ContentLength => head.say(line, framing.content_length.take()),
+                Kind::ContentLength => head.say(line, length.take()),
                 // As it came: other codings than `chunked` are within it.
-                Kind::TransferEncoding if framing.transfer_encoding.is_some() || may_say_coding => {
-                    has_coding = true;
-                }
+                Kind::TransferEncoding if is_new && may_say_coding => has_coding = true,
                 Kind::TransferEncoding => head.leave_out(line),
                 _ if crosses(line, upstreams.bytes(), &named) => (),
                 _ => head.leave_out(line),
             }
         }
-        let coding = framing.transfer_encoding.filter(|_| !has_coding);
+        let is_chunked = word.framing == Framing::Chunked && !has_coding;
+        let coding = is_chunked.then_some(&b"chunked"[..]);
         for (name, value) in [
-            (&b"Connection"[..], framing.connection),
-            (b"Content-Length", framing.content_length),
+            (&b"Connection"[..], connection),
+            (b"Content-Length", length),
             (b"Transfer-Encoding", coding),
         ] {
             if let Some(value) = value {
@@ -263,46 +264,28 @@ impl ClientHead {
         }
         head.end()
     }
+
+    /// Returns whether nothing but the connection's end can be the body's: its last coding says so.
+    pub(super) fn ends_at_close(&self) -> bool {
+        let mut codings = self.head.head.values(Kind::TransferEncoding);
+        codings.next().is_some() && self.head.framing(false, false) == Ok(Framing::Close)
+    }
+}
+
+/// How an answer goes out on the client's connection.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub(super) version: &'static [u8],
+    /// What `Connection` says, where it says something.
+    pub(super) connection: Option<&'static [u8]>,
+    /// How the body is delimited.
+    pub(super) framing: Framing,
 }
 
 fn crosses(line: &Line, head: &[u8], named: &[&[u8]]) -> bool {
     !(line.kind.is_hop_by_hop() || line.is_among(head, named))
 }
 
-/// What hyper's own head says about how the answer goes out.
-#[derive(Debug, Default)]
-struct HypersWord<'a> {
-    connection: Option<&'a [u8]>,
-    content_length: Option<&'a [u8]>,
-    transfer_encoding: Option<&'a [u8]>,
-}
-
-impl<'a> HypersWord<'a> {
-    fn read(head: &'a [u8]) -> Self {
-        let mut framing = Self::default();
-        let mut start = 0;
-        for feed in memchr::memchr_iter(b'\n', head) {
-            let line = &head[start..feed];
-            start = feed + 1;
-            // hyper writes them like this.
-            let value = |name: &[u8]| line.strip_prefix(name)?.strip_suffix(b"\r");
-            match line.first() {
-                Some(b'c') => {
-                    framing.connection = value(b"connection: ").or(framing.connection);
-                    framing.content_length = value(b"content-length: ").or(framing.content_length);
-                }
-                Some(b't') => {
-                    framing.transfer_encoding =
-                        value(b"transfer-encoding: ").or(framing.transfer_encoding);
-                }
-                _ => (),
-            }
-        }
-        framing
-    }
-}
-
-const VERSION_LEN: usize = b"HTTP/1.1".len();
 const SWITCHING_PROTOCOLS: u16 = 101;
 const NO_CONTENT: u16 = 204;
 const NOT_MODIFIED: u16 = 304;
@@ -310,7 +293,7 @@ const NOT_MODIFIED: u16 = 304;
 /// The longest head that is read.
 const HEAD_BYTES_MAX: usize = 256 << 10;
 
-/// What hyper usually adds: no more than a hint.
+/// What is usually added: no more than a hint.
 const ADDED_BYTES_LIKELY: usize = 64;
 
 #[cfg(test)]

@@ -3,15 +3,13 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{answer::ClientHead, head::Link, pool::UpstreamBody, swap::mark};
+use super::{answer::ClientHead, pool::UpstreamBody};
 
 /// What breaks a body off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -21,9 +19,7 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// An enum rather than a box: the forwarded body, which is nearly all of them, needs no allocation.
 pub struct ProxyBody {
     kind: Kind,
-    /// Dropped with the body, which tells the connection that its answer is complete.
-    _answering: Option<Answering>,
-    /// The head of the answer, where that is the upstream's and not hyper's to write.
+    /// The head of the answer, where that is the upstream's.
     head: Option<ClientHead>,
 }
 
@@ -69,30 +65,24 @@ impl ProxyBody {
         }
     }
 
+    /// Goes on with the request that is answered, where its body is still on its way.
+    ///
+    /// # Errors
+    /// The request's body broke off: so does this one.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match &mut self.kind {
+            Kind::Upstream(body) => body.poll_upload(cx),
+            Kind::Empty | Kind::Full(_) | Kind::Boxed(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Takes the head that goes before it, if that is the upstream's.
     pub(super) fn take_head(&mut self) -> Option<ClientHead> {
         self.head.take()
     }
 
-    /// Makes an answer ready for hyper: `link` knows its head, where hyper has none to write, and is told when the body
-    /// has been written (or given up).
-    pub fn answer_on(response: &mut Response<Self>, link: &Arc<Link>) {
-        let body = response.body_mut();
-        body._answering = Some(Answering(Arc::clone(link)));
-        let head = body.head.take();
-        if head.is_some() {
-            let (name, value) = &mark().field;
-            response.headers_mut().insert(name, value.clone());
-        }
-        link.put_answer(head);
-    }
-
     fn of(kind: Kind) -> Self {
-        Self {
-            kind,
-            _answering: None,
-            head: None,
-        }
+        Self { kind, head: None }
     }
 }
 
@@ -142,13 +132,5 @@ impl fmt::Debug for ProxyBody {
             Kind::Boxed(_) => "boxed",
         };
         write!(formatter, "ProxyBody({kind})")
-    }
-}
-
-struct Answering(Arc<Link>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answered();
     }
 }

@@ -9,16 +9,16 @@ use std::{
 
 use bytes::Bytes;
 use h2::RecvStream;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
-use super::{BodyError, head::Link};
+use super::{BodyError, head::Link, http1::Http1Body};
 
 /// The body of a client's request.
 pub enum ClientBody {
     /// None.
     Empty,
-    /// Read by hyper.
-    Http1(Incoming),
+    /// Behind a head of HTTP/1.
+    Http1(Http1Body),
     /// A stream of HTTP/2. Boxed: the other kind is the usual one, and is moved about.
     Http2(Box<Http2Body>),
 }
@@ -82,7 +82,7 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Self::Http1(body) => body.poll(cx),
             Self::Http2(body) => body.poll(cx).map_err(BodyError::from),
         }
     }
@@ -101,12 +101,6 @@ impl Body for ClientBody {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.left.map(SizeHint::with_exact).unwrap_or_default(),
         }
-    }
-}
-
-impl From<Incoming> for ClientBody {
-    fn from(body: Incoming) -> Self {
-        Self::Http1(body)
     }
 }
 

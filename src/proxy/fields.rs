@@ -188,6 +188,17 @@ impl Head {
         self.options().filter(|token| takes_away(token)).collect()
     }
 
+    /// Returns whether the client waits for leave to send its body.
+    pub(super) fn expects_continue(&self) -> bool {
+        self.values(Kind::Expect).any(is_continue)
+    }
+
+    /// Returns whether the other end takes trailers.
+    pub(super) fn takes_trailers(&self) -> bool {
+        let mut codings = self.values(Kind::Te).flat_map(tokens);
+        codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    }
+
     fn options(&self) -> impl Iterator<Item = &[u8]> {
         self.values(Kind::Connection).flat_map(tokens)
     }
@@ -297,6 +308,11 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
         .all(|&byte| byte >= b' ' && byte != 0x7f || byte == b'\t')
 }
 
+/// Whether this is the one expectation there is.
+pub(super) fn is_continue(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"100-continue")
+}
+
 /// Reads a number that is nothing but digits.
 pub(super) fn decimal(value: &[u8]) -> Option<u64> {
     // `parse` would take a sign.
@@ -330,6 +346,9 @@ pub(super) const fn table(others: &[u8]) -> [bool; 256] {
 }
 
 pub(super) const CRLF: &[u8] = b"\r\n";
+
+/// The most fields in a request's head, and among trailers.
+pub(super) const FIELDS_MAX: usize = 100;
 
 /// More than most heads have; no more than a hint.
 const LINES_LIKELY: usize = 16;

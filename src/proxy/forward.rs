@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::Body;
 
 use self::headers::{Intent, Manner};
@@ -127,7 +127,7 @@ impl Forwarder {
     ) -> Result<Forwarded, ProxyError> {
         let mut route = self.upstreams.route();
         let manner = &self.manners[route.index()];
-        let waits = manner.forward_expect && headers::expects_continue(head.head());
+        let waits = manner.forward_expect && head.head().expects_continue();
         let body = RequestBody::new(body, waits, self.upstreams.body_rate());
         let may_repeat = parts.method.is_idempotent() && matches!(body, RequestBody::Empty);
         let side = ClientSide::new(parts, head, body.upload());
@@ -259,8 +259,6 @@ impl ClientSide {
 
     /// Returns the upstream's answer with its own head.
     ///
-    /// hyper is told of that head what it must know to send the body: the status, and which trailers there may be.
-    ///
     /// # Errors
     /// [`ProxyError::Answer`].
     fn answer(
@@ -269,10 +267,6 @@ impl ClientSide {
         body: UpstreamBody,
     ) -> Result<Response<ProxyBody>, ProxyError> {
         let status = StatusCode::from_u16(head.status()).map_err(|_| ProxyError::Answer)?;
-        let mut headers = HeaderMap::new();
-        for value in head.trailers() {
-            headers.extend(HeaderValue::from_bytes(value).map(|value| (header::TRAILER, value)));
-        }
         let head = ClientHead {
             says_it_stays: self.stays() && head.keeps_alive(),
             is_to_head: self.is_head,
@@ -280,7 +274,6 @@ impl ClientSide {
         };
         let mut answer = Response::new(ProxyBody::upstream(body).with_head(head));
         *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
         Ok(answer)
     }
 

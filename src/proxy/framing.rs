@@ -5,12 +5,13 @@
 mod decoder;
 mod encoder;
 mod follow;
+mod inbox;
 mod outbox;
 
 pub(super) use self::{
     decoder::Decoder,
     encoder::{Encoder, TooShort},
-    follow::Follow,
+    inbox::Inbox,
     outbox::Outbox,
 };
 

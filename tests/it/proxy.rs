@@ -1,5 +1,6 @@
 //! The proxy half: listener, raw heads, forwarding, tunnels, against upstreams scripted in the test.
 
+mod endings;
 mod expect;
 mod fidelity;
 mod forwarding;

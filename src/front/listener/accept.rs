@@ -1,21 +1,32 @@
 //! Binding and the accept loop.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    net::{SocketAddr, TcpListener},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, Socket, Type};
+use futures_util::future::try_join_all;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use super::{
-    Listener, ListenerSettings, Manner, Service, connection,
+    Listener, ListenerSettings, Manner, Service,
+    alarm::Alarm,
+    connection,
     greeting::{self, Greeted},
     http2, tls,
 };
 use crate::{
-    lifecycle::{Shutdown, Tasks},
+    lifecycle::{Cores, Place, Shutdown, Tasks},
     proxy::{ClientInfo, HeadSettings},
 };
 
@@ -31,10 +42,16 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
+}
+
+/// Makes ready what listens.
+pub(super) fn prepare(socket: &TcpListener) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    // What is accepted inherits it. Without it an answer waits for the client's delayed ACK.
+    SockRef::from(socket).set_tcp_nodelay(true)
 }
 
 /// Accepts until draining begins, then waits for the connections.
@@ -47,55 +64,182 @@ pub(super) async fn run<S: Service>(
 ) {
     let connections = tasks.child();
     let places = Arc::new(Semaphore::new(settings.connections_max));
-    let settings = Arc::new(settings);
-    let head = Arc::new(settings.head.clone());
-    let mut backoff = BACKOFF_MIN;
-    while let Some((accepted, place)) = next(&listener, &places, &shutdown).await {
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_the_connection(&error) => continue,
+    let drain = settings.drain;
+    let cores = settings.cores.clone();
+    let acceptor = Acceptor {
+        service,
+        head: Arc::new(settings.head.clone()),
+        settings: Arc::new(settings),
+        places,
+        connections: connections.clone(),
+        shutdown,
+        name: listener.name,
+        address: listener.address,
+    };
+    match cores {
+        None => acceptor.accept(listener.socket).await,
+        Some(cores) => on_cores(&acceptor, listener.socket, &cores, &tasks).await,
+    }
+    // Each connection keeps to the drain time by itself; the margin is for their last steps.
+    if !connections.drained(drain + DRAIN_MARGIN).await {
+        tracing::warn!(
+            connections = connections.count(),
+            "connections still open after the drain time"
+        );
+    }
+}
+
+/// Accepts on several threads at once, so that most connections stay on the thread that has accepted them. They share the
+/// kernel's one queue: when this process gives the socket away, nobody is left in a queue of his own.
+async fn on_cores<S: Service>(
+    acceptor: &Acceptor<S>,
+    socket: TcpListener,
+    cores: &Cores,
+    tasks: &Tasks,
+) {
+    let count = cores.count().min(ACCEPTORS_MAX);
+    let mut sockets = vec![socket];
+    while sockets.len() < count {
+        match sockets[0].try_clone() {
+            Ok(other) => sockets.push(other),
             Err(error) => {
-                tracing::warn!(listener = listener.name, %error, "cannot accept: {error}");
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
-                continue;
+                tracing::warn!(%error, "fewer threads accept connections than could: {error}");
+                break;
+            }
+        }
+    }
+    let accepting: Vec<_> = sockets
+        .into_iter()
+        .enumerate()
+        .map(|(index, socket)| {
+            let acceptor = acceptor.clone();
+            cores.spawn_at(index, tasks, "accept", async move {
+                acceptor.accept(socket).await;
+            })
+        })
+        .collect();
+    if let Err(error) = try_join_all(accepting).await
+        && let Ok(panic) = error.try_into_panic()
+    {
+        // It is this task without which the process is of no use.
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// What accepts connections, with all that they need.
+struct Acceptor<S> {
+    service: Arc<S>,
+    head: Arc<HeadSettings>,
+    settings: Arc<ListenerSettings>,
+    places: Arc<Semaphore>,
+    connections: Tasks,
+    shutdown: Shutdown,
+    name: &'static str,
+    /// Where it listens.
+    address: SocketAddr,
+}
+
+impl<S> Clone for Acceptor<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            head: Arc::clone(&self.head),
+            settings: Arc::clone(&self.settings),
+            places: Arc::clone(&self.places),
+            connections: self.connections.clone(),
+            shutdown: self.shutdown.clone(),
+            name: self.name,
+            address: self.address,
+        }
+    }
+}
+
+impl<S: Service> Acceptor<S> {
+    async fn accept(&self, socket: TcpListener) {
+        let socket = match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(listener = self.name, %error, "cannot listen: {error}");
+                return;
             }
         };
-        backoff = BACKOFF_MIN;
-        let local = stream.local_addr().unwrap_or(listener.address);
-        // Without it an answer waits for the client's delayed ACK; with an error the socket is dead, as reading will tell.
-        let _ = stream.set_nodelay(true);
-        let way = Way {
-            service: Arc::clone(&service),
-            head: Arc::clone(&head),
-            settings: Arc::clone(&settings),
-            shutdown: shutdown.clone(),
+        let mut draining = Alarm::new(self.shutdown.draining());
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let mut accepting = pin!(self.next(&socket));
+            let accepted = poll_fn(|cx| {
+                // First: a busy listener must not put it off.
+                if draining.poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                accepting.as_mut().poll(cx)
+            });
+            match accepted.await {
+                None => return,
+                Some((Ok((stream, peer)), permit)) => {
+                    backoff = BACKOFF_MIN;
+                    self.serve(stream, peer, permit);
+                }
+                Some((Err(error), _)) if is_of_the_connection(&error) => (),
+                Some((Err(error), _)) => {
+                    tracing::warn!(listener = self.name, %error, "cannot accept: {error}");
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    /// Waits for a place and a connection.
+    async fn next(
+        &self,
+        socket: &tokio::net::TcpListener,
+    ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
+        // The semaphore is never closed, so this fails never.
+        let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        Some((socket.accept().await, permit))
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let local = match self.address.ip().is_unspecified() {
+            true => stream.local_addr().unwrap_or(self.address),
+            false => self.address,
+        };
+        let core = self
+            .settings
+            .cores
+            .as_ref()
+            .map(|cores| (cores, cores.place()));
+        let mut way = Way {
+            service: Arc::clone(&self.service),
+            head: Arc::clone(&self.head),
+            settings: Arc::clone(&self.settings),
+            shutdown: self.shutdown.clone(),
             peer,
             local,
-            _place: place,
+            core: None,
+            _permit: permit,
         };
-        let Some(cores) = &settings.cores else {
-            connections.spawn("connection", way.serve(stream));
-            continue;
+        let Some((cores, core)) = core else {
+            self.connections.spawn("connection", way.serve(stream));
+            return;
         };
+        let (index, is_here) = (core.index(), core.is_here());
+        way.core = Some(core);
+        if is_here {
+            cores.spawn_at(index, &self.connections, "connection", way.serve(stream));
+            return;
+        }
         // The socket leaves this reactor for that of its thread.
         let Ok(socket) = stream.into_std() else {
-            continue;
+            return;
         };
-        cores.spawn(&connections, "connection", async move {
+        cores.spawn_at(index, &self.connections, "connection", async move {
             match TcpStream::from_std(socket) {
                 Ok(stream) => way.serve(stream).await,
                 Err(error) => tracing::warn!(%error, "a connection cannot be watched: {error}"),
             }
         });
-    }
-    drop(listener);
-    // Each connection keeps to the drain time by itself; the margin is for their last steps.
-    if !connections.drained(settings.drain + DRAIN_MARGIN).await {
-        tracing::warn!(
-            connections = connections.count(),
-            "connections still open after the drain time"
-        );
     }
 }
 
@@ -107,7 +251,9 @@ struct Way<S> {
     shutdown: Shutdown,
     peer: SocketAddr,
     local: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    /// Its place on a thread, which counts as long as it is there.
+    core: Option<Place>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl<S: Service> Way<S> {
@@ -149,25 +295,6 @@ impl<S: Service> Way<S> {
     }
 }
 
-/// Waits for a place and a connection; `None` when draining begins.
-async fn next(
-    listener: &Listener,
-    places: &Arc<Semaphore>,
-    shutdown: &Shutdown,
-) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
-    let accepting = async {
-        // The semaphore is never closed, so this fails never.
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
-        Some((listener.socket.accept().await, place))
-    };
-    tokio::select! {
-        // Draining first: a busy listener must not put it off.
-        biased;
-        () = shutdown.draining() => None,
-        accepted = accepting => accepted,
-    }
-}
-
 /// Whether an error of `accept` is about that one connection, so that the next can be accepted at once.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(
@@ -178,6 +305,10 @@ fn is_of_the_connection(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
+
+/// On how many threads connections are accepted. Each is woken for each connection: more of them would be woken for nothing, and
+/// what they hand over costs less than that.
+const ACCEPTORS_MAX: usize = 4;
 
 /// How many connections the kernel keeps for us; it takes less if `somaxconn` says so.
 const BACKLOG: i32 = 4096;

@@ -2,27 +2,23 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
+    pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::Poll,
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, task::yield_now, time::timeout};
 
 use super::{Answer, Http2Settings, Io, Service, Session, TakenSocket, alarm::Alarm, http2};
 use crate::{
     lifecycle::Shutdown,
     proxy::{
-        ClientBody, ClientInfo, HeadIo, HeadSettings, LINGER_TIME_MAX, Linger, Link, ProxyBody,
+        BrokenOff, ClientInfo, HeadSettings, Http1, LINGER_TIME_MAX, Left, Linger, Over, Refusal,
     },
 };
 
@@ -111,11 +107,7 @@ enum End<IO> {
     },
 }
 
-/// What the hyper service fails with when a session takes the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection was taken over")]
-struct TakenOver;
-
+/// Serves requests, and sees to it that this ends when the process drains.
 async fn serve_http<IO, S>(
     stream: IO,
     client: &ClientInfo,
@@ -123,139 +115,170 @@ async fn serve_http<IO, S>(
     manner: &Manner<'_>,
 ) -> End<IO>
 where
-    IO: Io,
+    IO: Io + 'static,
     S: Service,
 {
-    let link = Arc::new(Link::default());
-    let taken: Mutex<Option<(Bytes, Session)>> = Mutex::new(None);
-    let is_ending = AtomicBool::new(false);
-    let answers = service_fn(|request: Request<Incoming>| {
-        let mut request = request.map(ClientBody::Http1);
-        if let Some(head) = link.take_head() {
-            request.extensions_mut().insert(head);
-        }
-        Answering {
-            answer: service.call(request, client),
-            link: &link,
-            taken: &taken,
-            is_ending: &is_ending,
-        }
-    });
-    let io = TokioIo::new(HeadIo::new(
-        stream,
-        Arc::clone(&manner.head),
-        Arc::clone(&link),
+    let leaving = Leaving::default();
+    let connection = Http1::new(stream, Arc::clone(&manner.head));
+    let mut serving = pin!(serve_requests(
+        connection, client, service, manner, &leaving
     ));
-    let mut connection = http1::Builder::new()
-        .auto_date_header(false)
-        // `HeadIo` itself tells a client that closed its half from one that has gone.
-        .half_close(false)
-        .serve_connection(io, answers);
-
     let mut draining = Alarm::new(manner.shutdown.draining());
     let ended = poll_fn(|cx| {
         if draining.poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        connection.poll_without_shutdown(cx).map(Some)
-    })
-    .await;
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            is_ending.store(true, Ordering::Relaxed);
-            let finishing = async {
-                if manner.shutdown.has_successor() {
-                    // The next answer closes it.
-                    let one_more = poll_fn(|cx| connection.poll_without_shutdown(cx));
-                    if let Ok(ended) = timeout(manner.drain / 2, one_more).await {
-                        return ended;
-                    }
-                } else {
-                    // What came before the word to drain is served: the socket tells of it once the reactor has had its turn.
-                    yield_now().await;
-                    let there = poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx)));
-                    if let Poll::Ready(ended) = there.await {
-                        return ended;
-                    }
-                }
-                Pin::new(&mut connection).graceful_shutdown();
-                poll_fn(|cx| connection.poll_without_shutdown(cx)).await
-            };
-            match timeout(manner.drain, finishing).await {
-                Ok(ended) => ended,
-                Err(_elapsed) => return End::Gone,
+        serving.as_mut().poll(cx).map(Some)
+    });
+    if let Some(end) = ended.await {
+        return end;
+    }
+    leaving.begin();
+    let finishing = async {
+        if manner.shutdown.has_successor() {
+            // The next answer closes it.
+            if let Ok(end) = timeout(manner.drain / 2, serving.as_mut()).await {
+                return end;
+            }
+        } else {
+            // What came before the word to drain is served: the socket tells of it once the reactor has had its turn.
+            yield_now().await;
+            let there = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx)));
+            if let Poll::Ready(end) = there.await {
+                return end;
             }
         }
+        leaving.wait_for_no_more();
+        serving.await
     };
-    let parts = connection.into_parts();
-    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let io = parts.io.into_inner();
-    if let Some((head, session)) = taken {
-        let (stream, behind) = io.into_parts();
-        return End::Taken {
-            stream,
-            early: join(parts.read_buf, behind),
-            head,
-            session,
-        };
-    }
-    let may_be_http2 = manner.http2.prior_knowledge && client.scheme == "http";
-    if may_be_http2 && io.has_begun_http2() {
-        let (stream, read) = io.into_parts();
-        return End::Http2 {
-            stream,
-            read: join(parts.read_buf, read),
-        };
-    }
-    if let Some(refusal) = link.refusal() {
-        tracing::debug!(client = %client.peer, %refusal, "request refused: {refusal}");
-        let (stream, _) = io.into_parts();
-        return End::Refused {
-            stream,
-            answer: refusal.answer(),
-        };
-    }
-    if let Err(error) = ended {
-        tracing::debug!(client = %client.peer, %error, "connection ended: {error}");
-        if !error.is_parse() {
-            return End::Gone;
-        }
-    }
-    let has_unread = io.has_unread() || !parts.read_buf.is_empty();
-    let (stream, _) = io.into_parts();
-    End::Closed { stream, has_unread }
+    timeout(manner.drain, finishing).await.unwrap_or(End::Gone)
 }
 
-/// The service's answer to one request, as hyper takes it.
-struct Answering<'a> {
-    answer: BoxFuture<'a, Answer>,
-    link: &'a Arc<Link>,
-    taken: &'a Mutex<Option<(Bytes, Session)>>,
-    /// The connection is closed behind this answer.
-    is_ending: &'a AtomicBool,
+/// How far a connection is on its way out.
+#[derive(Debug, Default)]
+struct Leaving {
+    /// The next answer is the last one.
+    has_begun: AtomicBool,
+    /// No request is waited for any more.
+    is_patient_no_more: AtomicBool,
 }
 
-impl Future for Answering<'_> {
-    type Output = Result<Response<ProxyBody>, TakenOver>;
+impl Leaving {
+    fn begin(&self) {
+        self.has_begun.store(true, Ordering::Relaxed);
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match ready!(self.answer.as_mut().poll(cx)) {
-            Answer::Http(mut response) => {
-                if self.is_ending.load(Ordering::Relaxed) {
-                    // Instead of `keep-alive`, to which hyper would add its own `close`.
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
+    fn wait_for_no_more(&self) {
+        self.is_patient_no_more.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Serves one request behind the other.
+async fn serve_requests<IO, S>(
+    mut connection: Http1<IO>,
+    client: &ClientInfo,
+    service: &S,
+    manner: &Manner<'_>,
+    leaving: &Leaving,
+) -> End<IO>
+where
+    IO: Io + 'static,
+    S: Service,
+{
+    loop {
+        let heard = poll_fn(|cx| match connection.poll_request(cx) {
+            Poll::Pending if leaving.is_patient_no_more.load(Ordering::Relaxed) => {
+                Poll::Ready(Err(Over::End))
+            }
+            polled => polled,
+        });
+        let (request, asked) = match heard.await {
+            Ok(heard) => heard,
+            Err(Over::End) => return closed(connection).await,
+            Err(Over::Refused(refusal)) => return refused(connection, refusal, client, manner),
+            Err(Over::Broken(error)) => return gone(client, &error),
+        };
+        let mut answering = service.call(request, client);
+        let answer = poll_fn(|cx| match answering.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => connection.poll_gone(cx).map(|()| None),
+        });
+        let answer = answer.await;
+        // With what it holds of the request.
+        drop(answering);
+        match answer {
+            None => return End::Gone,
+            Some(Answer::Http(response)) => {
+                let may_stay = !leaving.has_begun.load(Ordering::Relaxed);
+                match connection.answer(response, asked, may_stay).await {
+                    Ok(Left::Open) => (),
+                    Ok(Left::Closing) => return closed(connection).await,
+                    Err(error) if error.looks_whole => {
+                        return truncated(connection, client, &error);
+                    }
+                    Err(error) => return gone(client, &error),
                 }
-                ProxyBody::answer_on(&mut response, self.link);
-                Poll::Ready(Ok(response))
             }
-            Answer::TakeOver { head, session } => {
-                *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((head, session));
-                Poll::Ready(Err(TakenOver))
+            Some(Answer::TakeOver { head, session }) => {
+                return match connection.into_parts() {
+                    Some((stream, early)) => End::Taken {
+                        stream,
+                        early,
+                        head,
+                        session,
+                    },
+                    None => End::Gone,
+                };
             }
         }
     }
+}
+
+async fn closed<IO: Io + 'static>(mut connection: Http1<IO>) -> End<IO> {
+    connection.look().await;
+    let has_unread = connection.has_unread();
+    match connection.into_parts() {
+        Some((stream, _)) => End::Closed { stream, has_unread },
+        None => End::Gone,
+    }
+}
+
+fn refused<IO: Io + 'static>(
+    connection: Http1<IO>,
+    refusal: Refusal,
+    client: &ClientInfo,
+    manner: &Manner<'_>,
+) -> End<IO> {
+    let may_be_http2 = manner.http2.prior_knowledge && client.scheme == "http";
+    let has_begun_http2 = refusal == Refusal::Preface && connection.is_fresh();
+    let Some((stream, read)) = connection.into_parts() else {
+        return End::Gone;
+    };
+    if may_be_http2 && has_begun_http2 {
+        return End::Http2 { stream, read };
+    }
+    tracing::debug!(client = %client.peer, %refusal, "request refused: {refusal}");
+    End::Refused {
+        stream,
+        answer: refusal.answer(),
+    }
+}
+
+/// Ends a connection whose client would take its end for that of the answer.
+fn truncated<IO: Io + 'static>(
+    connection: Http1<IO>,
+    client: &ClientInfo,
+    error: &BrokenOff,
+) -> End<IO> {
+    if let Some((stream, _)) = connection.into_parts() {
+        stream.reset_when_dropped();
+    }
+    gone(client, error)
+}
+
+fn gone<IO>(client: &ClientInfo, error: &dyn std::error::Error) -> End<IO> {
+    tracing::debug!(client = %client.peer, %error, "connection ended: {error}");
+    End::Gone
 }
 
 /// Runs what ends itself when draining begins, and drops it if it has not in time.
@@ -286,17 +309,5 @@ pub(super) async fn close<IO: Io>(mut stream: IO, answer: &[u8], has_unread: boo
     // A client that does not take its last bytes may not keep us; one that has gone is no fault.
     if let Ok(Err(error)) = timeout(LINGER_TIME_MAX * 2, closing).await {
         tracing::debug!(%error, "connection broke while closing: {error}");
-    }
-}
-
-fn join(first: Bytes, second: Bytes) -> Bytes {
-    match (first.is_empty(), second.is_empty()) {
-        (_, true) => first,
-        (true, _) => second,
-        (false, false) => {
-            let mut joined = BytesMut::from(first);
-            joined.extend_from_slice(&second);
-            joined.freeze()
-        }
     }
 }

@@ -32,7 +32,7 @@ pub fn answer_head(answer: &mut Response<ProxyBody>, method: &Method) -> Option<
         // RFC 9110 §8.6.
         headers.remove(header::CONTENT_LENGTH);
     } else if has_body(status, method) {
-        // What hyper has found to delimit the body, whatever was written besides.
+        // What was found to delimit the body, whatever was written besides.
         headers.remove(header::CONTENT_LENGTH);
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

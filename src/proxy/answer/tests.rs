@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{AnswerHead, ClientHead, Framing, Unreadable, end};
+use super::{AnswerHead, ClientHead, Framing, Unreadable, Word, end};
 
 fn read(bytes: &[u8]) -> Option<AnswerHead> {
     let mut read = BytesMut::from(bytes);
@@ -119,42 +119,47 @@ fn the_end_is_found_wherever_one_has_looked_before() {
     }
 }
 
-/// What a client gets of `upstream`'s head where hyper writes `hypers`.
-fn for_client(upstream: &str, hypers: &str, is_to_head: bool, says_it_stays: bool) -> String {
+const NEW: &[u8] = b"HTTP/1.1";
+const OLD: &[u8] = b"HTTP/1.0";
+const CLOSE: Option<&[u8]> = Some(b"close");
+const NOTHING: Framing = Framing::Length(0);
+
+/// What a client gets of `upstream`'s head where its connection is of this version, says this, and the body goes like this.
+fn for_client(
+    upstream: &str,
+    (version, connection, framing): (&'static [u8], Option<&'static [u8]>, Framing),
+    is_to_head: bool,
+    says_it_stays: bool,
+) -> String {
+    let word = Word {
+        version,
+        connection,
+        framing,
+    };
     let client = ClientHead {
         head: head(upstream),
         is_to_head,
         says_it_stays,
     };
-    String::from_utf8(client.write(hypers.as_bytes()).to_vec()).expect("text")
+    String::from_utf8(client.write(&word).to_vec()).expect("text")
 }
 
 #[test]
 fn the_client_gets_the_upstreams_bytes_but_for_what_is_about_the_connection() {
     let upstream = "HTTP/1.1 200 Fine\r\nSet-Cookie:a\r\nX:  1 \r\nset-COOKIE: b\r\nconnection: x, Keep-Alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 3\r\nTE: a\r\nEnd:\r\n\r\n";
     assert_eq!(
-        for_client(
-            upstream,
-            "HTTP/1.1 200 OK\r\nx-head: 0\r\ncontent-length: 3\r\n\r\n",
-            false,
-            true
-        ),
+        for_client(upstream, (NEW, None, Framing::Length(3)), false, true),
         "HTTP/1.1 200 Fine\r\nSet-Cookie:a\r\nset-COOKIE: b\r\nconnection: keep-alive\r\nContent-Length: 3\r\nEnd:\r\n\r\n"
     );
-    // To HTTP/1.0, and at the end of a connection, it is hyper that knows.
+    // To HTTP/1.0, and at the end of a connection, it is our own word that counts.
     assert_eq!(
-        for_client(
-            upstream,
-            "HTTP/1.0 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\n",
-            false,
-            true
-        ),
+        for_client(upstream, (OLD, CLOSE, Framing::Length(3)), false, true),
         "HTTP/1.0 200 Fine\r\nSet-Cookie:a\r\nset-COOKIE: b\r\nconnection: close\r\nContent-Length: 3\r\nEnd:\r\n\r\n"
     );
     assert_eq!(
         for_client(
             "HTTP/1.0 200 OK\nA: 1\n\n",
-            "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n",
+            (NEW, CLOSE, Framing::Chunked),
             false,
             false
         ),
@@ -163,30 +168,20 @@ fn the_client_gets_the_upstreams_bytes_but_for_what_is_about_the_connection() {
 }
 
 #[test]
-fn how_the_body_goes_out_is_hypers_word_in_the_upstreams_place() {
+fn how_the_body_goes_out_is_our_word_in_the_upstreams_place() {
     let both = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(
-        for_client(
-            both,
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-            false,
-            false
-        ),
+        for_client(both, (NEW, None, Framing::Chunked), false, false),
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
     // A client of HTTP/1.0 reads to the end.
     assert_eq!(
-        for_client(both, "HTTP/1.0 200 OK\r\n\r\n", false, false),
+        for_client(both, (OLD, None, Framing::Close), false, false),
         "HTTP/1.0 200 OK\r\n\r\n"
     );
     let twice = "HTTP/1.1 200 OK\r\nContent-Length: 03\r\ncontent-length: 03\r\n\r\n";
     assert_eq!(
-        for_client(
-            twice,
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n",
-            false,
-            false
-        ),
+        for_client(twice, (NEW, None, Framing::Length(3)), false, false),
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
     );
 }
@@ -195,28 +190,25 @@ fn how_the_body_goes_out_is_hypers_word_in_the_upstreams_place() {
 fn where_there_is_no_body_its_length_is_still_told() {
     let length = "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n";
     assert_eq!(
-        for_client(length, "HTTP/1.1 304 Not Modified\r\n\r\n", false, false),
+        for_client(length, (NEW, None, NOTHING), false, false),
         length
     );
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n";
-    assert_eq!(
-        for_client(head, "HTTP/1.1 200 OK\r\n\r\n", true, false),
-        head
-    );
+    assert_eq!(for_client(head, (NEW, None, NOTHING), true, false), head);
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(
-        for_client(chunked, "HTTP/1.1 200 OK\r\n\r\n", true, false),
+        for_client(chunked, (NEW, None, NOTHING), true, false),
         chunked
     );
     assert_eq!(
-        for_client(chunked, "HTTP/1.0 200 OK\r\n\r\n", true, false),
+        for_client(chunked, (OLD, None, NOTHING), true, false),
         "HTTP/1.0 200 OK\r\n\r\n"
     );
     // RFC 9110 §8.6: not in a 204.
     assert_eq!(
         for_client(
             "HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 204 No Content\r\n\r\n",
+            (NEW, None, NOTHING),
             false,
             false
         ),

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Version, header, request};
 
 use crate::proxy::{
     ClientInfo, RawHead,
-    fields::{Head, HeadCopy, Kind, Line, decimal},
+    fields::{Head, HeadCopy, Kind, Line, decimal, is_continue},
     framing::{Encoder, Framing},
     hop::{is_name, tokens},
 };
@@ -86,7 +86,7 @@ pub(super) fn for_upstream(
         let protocols: Vec<_> = protocols(received).collect();
         head.add(b"Connection", &[b"Upgrade"]);
         head.add(b"Upgrade", &[&protocols.join(&b", "[..])]);
-    } else if takes_trailers(received) {
+    } else if received.takes_trailers() {
         // TE goes to the next hop only, which is us; but we can carry trailers exactly if the client takes them.
         head.add(b"Connection", &[b"TE"]);
         head.add(b"TE", &[b"trailers"]);
@@ -172,23 +172,9 @@ fn add_to_list<'a>(
 
 /// Returns whether the client's connection stays open by its request's own word, or HTTP/1.1's default.
 ///
-/// In HTTP/1.0 hyper says itself that it stays.
+/// In HTTP/1.0 that is always said.
 pub(super) fn stays(version: Version, head: &Head) -> bool {
     version == Version::HTTP_11 && !head.has_option(b"close")
-}
-
-/// Whether the client waits for leave to send its body.
-pub(super) fn expects_continue(head: &Head) -> bool {
-    head.values(Kind::Expect).any(is_continue)
-}
-
-fn is_continue(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"100-continue")
-}
-
-fn takes_trailers(head: &Head) -> bool {
-    let mut codings = head.values(Kind::Te).flat_map(tokens);
-    codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Returns the protocols a request would switch to, without h2c.

@@ -6,41 +6,41 @@ use hyper::body::{Frame, SizeHint};
 
 use super::{
     Framing,
-    follow::{Follow, Malformed, Run},
+    follow::{Follow, Malformed, Notes, Run},
 };
-use crate::proxy::fields::{CRLF, split};
+use crate::proxy::fields::{CRLF, FIELDS_MAX, split};
 
 /// Takes a body out of what was read from a socket.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     follow: Follow,
-    /// The lines behind the last chunk.
-    trailers: Vec<u8>,
+    notes: Notes,
 }
 
 impl Decoder {
     pub(crate) fn new(framing: Framing) -> Self {
         Self {
             follow: Follow::new(framing),
-            trailers: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
     /// Takes the next part, be it data or trailers, from the start of `read`. `None`: there is none in it.
     ///
     /// # Errors
-    /// [`Malformed`].
+    /// [`Malformed`]. So are more than 100 trailers.
     pub(crate) fn decode(
         &mut self,
         read: &mut BytesMut,
     ) -> Result<Option<Frame<Bytes>>, Malformed> {
         while !read.is_empty() && !self.is_end() {
-            match self.follow.run(read, |byte| self.trailers.push(byte))? {
+            match self.follow.run(read, &mut self.notes)? {
                 Run::Data(len) => return Ok(Some(Frame::data(read.split_to(len).freeze()))),
                 Run::Between(len) => read.advance(len),
             }
-            if self.is_end() && self.trailers != CRLF {
-                let trailers = fields(&std::mem::take(&mut self.trailers)).ok_or(Malformed)?;
+            if self.is_end() && self.notes.trailers != CRLF {
+                let trailers = std::mem::take(&mut self.notes.trailers);
+                let trailers = fields(&trailers).ok_or(Malformed)?;
                 return Ok(Some(Frame::trailers(trailers)));
             }
         }
@@ -69,8 +69,12 @@ impl Decoder {
 
 /// Reads trailers, the empty line behind them included.
 fn fields(lines: &[u8]) -> Option<HeaderMap> {
+    let split = split(lines, 0)?;
+    if split.len() > FIELDS_MAX {
+        return None;
+    }
     let mut fields = HeaderMap::new();
-    for line in split(lines, 0)? {
+    for line in split {
         let name = HeaderName::from_bytes(line.name(lines)).ok()?;
         let value = HeaderValue::from_bytes(line.value(lines)).ok()?;
         fields.append(name, value);

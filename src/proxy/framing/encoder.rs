@@ -1,5 +1,7 @@
 //! A body as it goes to a socket.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 
@@ -16,7 +18,7 @@ pub(crate) struct TooShort;
 pub(crate) struct Encoder {
     framing: Framing,
     /// The trailers that its head names.
-    trailers: Vec<HeaderName>,
+    trailers: HashSet<HeaderName>,
 }
 
 impl Encoder {
@@ -43,11 +45,18 @@ impl Encoder {
         match &mut self.framing {
             Framing::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(TooShort)?;
+                if is_last && *left > 0 {
+                    return Err(TooShort);
+                }
                 outbox.put(data, b"");
             }
             Framing::Close => outbox.put(data, b""),
-            // An empty chunk would be the last one.
-            Framing::Chunked if data.is_empty() => (),
+            Framing::Chunked if data.is_empty() => {
+                // An empty chunk would be the last one.
+                if is_last {
+                    self.end(outbox)?;
+                }
+            }
             Framing::Chunked => {
                 outbox.put_chunk_size(data.len());
                 outbox.put(data, if is_last { CHUNK_END_AND_LAST } else { CRLF });

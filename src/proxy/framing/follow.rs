@@ -8,12 +8,23 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 /// All trailers of a body together, in bytes.
 const TRAILERS_BYTES_MAX: usize = 32 << 10;
 
+/// All extensions of the chunks of a body together, in bytes: nobody reads them, and they cost us as much as data do.
+const EXTENSIONS_BYTES_MAX: usize = 16 << 10;
+
 const _: () = assert!(LINE_BYTES_MAX <= TRAILERS_BYTES_MAX);
 
 /// The chunks of a body are not well formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the chunks of the body are malformed")]
 pub(crate) struct Malformed;
+
+/// What lies between the data.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The lines behind the last chunk, the empty one included.
+    pub(super) trailers: Vec<u8>,
+    extension_bytes: usize,
+}
 
 /// What the bytes at some place of a body are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +44,9 @@ pub(crate) enum Follow {
     Close,
     /// In the digits of a chunk's size.
     Size { size: u64, digits: u8 },
-    /// Behind the digits, up to the line's end.
+    /// Within blanks behind the digits.
+    SizeBlank { size: u64, seen: usize },
+    /// Behind the semicolon, up to the line's end.
     Extension { size: u64, seen: usize },
     /// Behind the CR of a chunk's size line.
     SizeFeed { size: u64 },
@@ -61,26 +74,11 @@ impl Follow {
         }
     }
 
-    /// Returns how many of `bytes` are the body's, having gone past them.
+    /// Goes past what is all data, or no data, at the start of `bytes`. At the end of the body that is nothing.
     ///
     /// # Errors
-    /// [`Malformed`]. hyper reads the same bytes and may refuse more.
-    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let mut at = 0;
-        while at < bytes.len() && *self != Self::End {
-            let (Run::Data(len) | Run::Between(len)) = self.run(&bytes[at..], |_| ())?;
-            at += len;
-        }
-        Ok(at)
-    }
-
-    /// Goes past what is all data, or no data, at the start of `bytes`. At the end of the body that is nothing. `trailer` gets
-    /// each byte of the lines behind the last chunk, the empty one included.
-    pub(super) fn run(
-        &mut self,
-        bytes: &[u8],
-        mut trailer: impl FnMut(u8),
-    ) -> Result<Run, Malformed> {
+    /// [`Malformed`].
+    pub(super) fn run(&mut self, bytes: &[u8], notes: &mut Notes) -> Result<Run, Malformed> {
         match *self {
             Self::Close => return Ok(Run::Data(bytes.len())),
             Self::Length(left) => {
@@ -102,9 +100,14 @@ impl Follow {
             _ => (),
         }
         let mut at = 0;
+        if notes.extension_bytes > EXTENSIONS_BYTES_MAX {
+            return Err(Malformed);
+        }
         while at < bytes.len() && !matches!(self, Self::Chunk { .. } | Self::End) {
-            if let Self::Trailer { .. } | Self::TrailerFeed { .. } = self {
-                trailer(bytes[at]);
+            match self {
+                Self::Trailer { .. } | Self::TrailerFeed { .. } => notes.trailers.push(bytes[at]),
+                Self::Extension { .. } | Self::SizeBlank { .. } => notes.extension_bytes += 1,
+                _ => (),
             }
             *self = self.step(bytes[at])?;
             at += 1;
@@ -126,11 +129,21 @@ impl Follow {
                     digits: digits + 1,
                 })
             }
-            (Self::Size { size, digits: 1.. }, b'\r') => Ok(Self::SizeFeed { size }),
-            (Self::Size { size, digits: 1.. }, b';' | b' ' | b'\t') => {
-                Ok(Self::Extension { size, seen: 1 })
+            (Self::Size { size, digits: 1.. }, b'\r')
+            | (Self::SizeBlank { size, .. } | Self::Extension { size, .. }, b'\r') => {
+                Ok(Self::SizeFeed { size })
             }
-            (Self::Extension { size, .. }, b'\r') => Ok(Self::SizeFeed { size }),
+            (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, seen: 1 }),
+            (Self::Size { size, digits: 1.. }, b' ' | b'\t') => {
+                Ok(Self::SizeBlank { size, seen: 1 })
+            }
+            (Self::SizeBlank { size, seen }, b';') => Ok(Self::Extension { size, seen }),
+            (Self::SizeBlank { size, seen }, b' ' | b'\t') if seen < LINE_BYTES_MAX => {
+                Ok(Self::SizeBlank {
+                    size,
+                    seen: seen + 1,
+                })
+            }
             (Self::Extension { size, seen }, _)
                 if byte != b'\n' && byte != 0 && seen < LINE_BYTES_MAX =>
             {

@@ -35,7 +35,7 @@ impl Outbox {
 
     /// Puts in a part of a body, with what comes behind it. Only where there is room.
     pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
-        debug_assert!(self.has_room());
+        debug_assert!(self.large.is_empty() && self.end.is_empty());
         if data.len() < LARGE_BYTES {
             self.put_slice(&data);
             self.put_slice(end);

@@ -6,57 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::{Decoder, Encoder, Follow, Framing, Outbox, TooShort};
-
-/// Follows `body` in pieces of every size and expects its end at `len`.
-#[track_caller]
-fn check_follow(framing: Framing, body: &str, len: Option<usize>) {
-    for piece in 1..=body.len() {
-        let mut follow = Follow::new(framing);
-        let mut past = 0;
-        let mut broken = false;
-        for bytes in body.as_bytes().chunks(piece) {
-            match follow.advance(bytes) {
-                Ok(taken) => past += taken,
-                Err(_) => broken = true,
-            }
-            if broken || follow == Follow::End {
-                break;
-            }
-        }
-        let end = (follow == Follow::End && !broken).then_some(past);
-        assert_eq!(end, len, "{body:?} in pieces of {piece}");
-    }
-}
-
-#[test]
-fn bodies_end_where_their_framing_says() {
-    check_follow(Framing::Length(3), "abcGET", Some(3));
-    check_follow(Framing::Length(9), "abc", None);
-    check_follow(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET", Some(13));
-    check_follow(
-        Framing::Chunked,
-        "A;x=\"y\";z\r\n0123456789\r\n00 \r\nT: 1\r\nU: 2\r\n\r\nGET",
-        Some(42),
-    );
-    check_follow(Framing::Chunked, "0\r\n\r\n", Some(5));
-    for broken in [
-        "3\nabc\r\n0\r\n\r\n",
-        "\r\n",
-        "x\r\n",
-        "-1\r\n",
-        "3\r\nabcd\r\n",
-        "3\r\nabc\n0\r\n\r\n",
-        "0\r\n\n",
-        "0\r\nT: 1\n\r\n",
-        "11111111111111111\r\n",
-        "3;a\nb\r\n",
-        "0x3\r\nabc\r\n0\r\n\r\n",
-        "3\r\r\nabc",
-    ] {
-        check_follow(Framing::Chunked, broken, None);
-    }
-}
+use super::{Decoder, Encoder, Framing, Outbox, TooShort};
 
 /// What is in `body`, read in pieces of `piece` bytes: its data, its trailers, what is left behind it. `None`: it is broken.
 fn decoded(framing: Framing, body: &str, piece: usize) -> Option<(String, String, String)> {
@@ -102,18 +52,51 @@ fn data_and_trailers_come_out_however_they_come_in() {
             let (data, trailers, rest) = decoded(framing, body, piece).expect("whole");
             assert_eq!((&data[..], &trailers[..], &rest[..]), expected, "{piece}");
         }
-        for (framing, broken) in [
-            (Framing::Length(4), "abc"),
-            (Framing::Chunked, "3\r\nabc\r\n"),
-            (Framing::Chunked, "3\r\nabc\r\n0\r\n"),
-            (Framing::Chunked, "3\r\nabcd\r\n0\r\n\r\n"),
-            (Framing::Chunked, "0\r\nno field\r\n\r\n"),
-            (Framing::Chunked, "0\r\nT : 1\r\n\r\n"),
-            (Framing::Chunked, "0\r\n folded: 1\r\n\r\n"),
-        ] {
+    }
+    for (framing, broken) in [
+        (Framing::Length(4), "abc"),
+        (Framing::Chunked, "3\nabc\r\n0\r\n\r\n"),
+        (Framing::Chunked, "\r\n"),
+        (Framing::Chunked, "x\r\n"),
+        (Framing::Chunked, "-1\r\n"),
+        (Framing::Chunked, "3\r\nabc\n0\r\n\r\n"),
+        (Framing::Chunked, "0\r\n\n"),
+        (Framing::Chunked, "0\r\nT: 1\n\r\n"),
+        (Framing::Chunked, "11111111111111111\r\n"),
+        (Framing::Chunked, "3;a\nb\r\n"),
+        (Framing::Chunked, "3;a\0b\r\nabc\r\n0\r\n\r\n"),
+        (Framing::Chunked, "3 a\r\nabc\r\n0\r\n\r\n"),
+        (Framing::Chunked, "0x3\r\nabc\r\n0\r\n\r\n"),
+        (Framing::Chunked, "3\r\r\nabc"),
+        (Framing::Chunked, "3\r\nabc\r\n"),
+        (Framing::Chunked, "3\r\nabc\r\n0\r\n"),
+        (Framing::Chunked, "3\r\nabcd\r\n0\r\n\r\n"),
+        (Framing::Chunked, "0\r\nno field\r\n\r\n"),
+        (Framing::Chunked, "0\r\nT : 1\r\n\r\n"),
+        (Framing::Chunked, "0\r\n folded: 1\r\n\r\n"),
+    ] {
+        for piece in 1..=broken.len() {
             assert_eq!(decoded(framing, broken, piece), None, "{broken:?}");
         }
     }
+}
+
+#[test]
+fn what_nobody_reads_is_bounded() {
+    let chunk = |extension: usize| format!("1;{}\r\nx\r\n", "e".repeat(extension));
+    let many = |count| format!("{}0\r\n\r\n", chunk(1000).repeat(count));
+    assert!(decoded(Framing::Chunked, &many(16), 500).is_some());
+    assert_eq!(decoded(Framing::Chunked, &many(20), 500), None);
+    let long = |len| format!("{}0\r\n\r\n", chunk(len));
+    assert!(decoded(Framing::Chunked, &long(8000), 500).is_some());
+    assert_eq!(decoded(Framing::Chunked, &long(9000), 500), None);
+    let trailers = |count, len| {
+        let line = format!("t: {}\r\n", "a".repeat(len));
+        format!("0\r\n{}\r\n", line.repeat(count))
+    };
+    assert!(decoded(Framing::Chunked, &trailers(100, 100), 500).is_some());
+    assert_eq!(decoded(Framing::Chunked, &trailers(101, 1), 500), None);
+    assert_eq!(decoded(Framing::Chunked, &trailers(90, 500), 500), None);
 }
 
 fn encoder(framing: Framing, trailers: &str) -> Encoder {
@@ -199,12 +182,27 @@ fn a_body_has_the_length_that_was_said() {
     assert_eq!(long.data(part, true, &mut outbox), Err(TooShort));
 }
 
-#[test]
-fn a_part_of_no_bytes_does_not_end_a_body() {
+#[tokio::test]
+async fn a_part_of_no_bytes_ends_a_body_only_if_it_is_the_last_one() {
     let mut outbox = Outbox::default();
     let mut encoder = encoder(Framing::Chunked, "");
     assert_eq!(encoder.data(Bytes::new(), false, &mut outbox), Ok(()));
     assert!(outbox.is_empty());
+    assert_eq!(encoder.data(Bytes::new(), true, &mut outbox), Ok(()));
+    assert_eq!(written(outbox, 4).await, "0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_part_goes_behind_what_is_nearly_too_much() {
+    for before in 8180..8192 {
+        let mut outbox = Outbox::default();
+        outbox.put_slice(&vec![b'x'; before]);
+        let mut encoder = encoder(Framing::Chunked, "");
+        let part = Bytes::from(vec![b'y'; 9000]);
+        encoder.data(part, true, &mut outbox).expect("a chunk");
+        let got = written(outbox, 100_000).await;
+        assert_eq!(got.len(), before + "2328\r\n".len() + 9000 + 7);
+    }
 }
 
 #[tokio::test]

@@ -18,11 +18,11 @@ use bytes::Bytes;
 use h2::{RecvStream, ext::Protocol};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
-use super::{FIELDS_MAX, Link, RawHead, Refusal, parse};
+use super::{Link, RawHead, Refusal, parse};
 use crate::proxy::{
     ClientBody,
     client_body::Http2Body,
-    fields::{CRLF, Head, Kind},
+    fields::{CRLF, FIELDS_MAX, Head, Kind},
     hop::tokens,
 };
 
@@ -82,7 +82,7 @@ impl Http2Request {
             return Err(Refusal::HeadTooLong);
         }
         let treated = parse::treat(&head, FIELDS_MAX)?;
-        if treated.lines.len() != fields || treated.rewritten.is_some() {
+        if treated.lines.len() != fields || treated.encoded.is_some() {
             return Err(Refusal::Bad);
         }
         let head = Head::new(Bytes::from(head), treated.lines);

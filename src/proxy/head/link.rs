@@ -1,72 +1,21 @@
-//! What the reading side of a connection and its service tell each other.
+//! The way back to a client while its request waits for its answer, and why some requests get none.
 
-use std::{
-    ops::Range,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Waker,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::RawHead;
-use crate::proxy::{answer::ClientHead, swap::mark};
-
-/// Shared by a connection's [`HeadIo`](super::HeadIo) and whoever answers its requests.
+/// Shared by whoever writes to a client and whoever answers its request: what goes to the client before the answer.
 #[derive(Debug, Default)]
 pub struct Link {
-    is_answering: AtomicBool,
-    /// The head of the request that hyper was given last.
-    head: Mutex<Option<RawHead>>,
-    answer: Mutex<Answer>,
-    /// Who reads on when the answer is complete.
-    reader: Mutex<Option<Waker>>,
-    refusal: OnceLock<Refusal>,
-}
-
-/// What goes to the client besides what hyper writes.
-#[derive(Debug, Default)]
-struct Answer {
     /// Interim heads, raw, one behind the other.
-    interim: Vec<u8>,
-    /// Instead of hyper's next head.
-    head: Option<ClientHead>,
+    interim: Mutex<Vec<u8>>,
 }
 
 impl Link {
-    /// Returns why the connection's last head was refused, if it was.
-    pub fn refusal(&self) -> Option<Refusal> {
-        self.refusal.get().copied()
-    }
-
-    /// Notes that hyper has got a request, whose head was `head`.
-    pub(super) fn asked(&self, head: RawHead) {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-        self.is_answering.store(true, Ordering::Release);
-    }
-
-    /// Takes the head of the request that hyper was given last.
-    pub fn take_head(self: &Arc<Self>) -> Option<RawHead> {
-        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(head.take()?.on(Arc::clone(self)))
-    }
-
-    /// Lays down what the client gets instead of hyper's next head, which then bears the mark. `None`: hyper's own, and
-    /// no interim head any more.
-    pub(in crate::proxy) fn put_answer(&self, head: Option<ClientHead>) {
-        let mut answer = self.answer();
-        if head.is_none() {
-            answer.interim = Vec::new();
-        }
-        answer.head = head;
-    }
-
     /// Lays down an interim head for the client. What is too much at once is dropped, as any client may drop it.
     pub(in crate::proxy) fn put_interim(&self, head: &[u8]) {
-        let interim = &mut self.answer().interim;
+        let mut interim = self.interim();
         if interim.len() + head.len() <= INTERIM_BYTES_MAX {
             interim.extend_from_slice(head);
         }
@@ -74,59 +23,12 @@ impl Link {
 
     /// Takes the interim heads that are laid down.
     pub fn take_interim(&self) -> Option<Bytes> {
-        let interim = &mut self.answer().interim;
-        (!interim.is_empty()).then(|| std::mem::take(interim).into())
+        let mut interim = self.interim();
+        (!interim.is_empty()).then(|| std::mem::take(&mut *interim).into())
     }
 
-    /// Returns where in what hyper writes the head lies that is not to be written, with ours (and the interim ones before
-    /// it) if that is at its start.
-    pub(super) fn take_answer(&self, written: &[u8]) -> Option<(Range<usize>, Bytes)> {
-        let mut answer = self.answer();
-        let head = answer.head.as_ref()?;
-        let hypers = mark().find_answer(written)?;
-        if hypers.start > 0 {
-            return Some((hypers, Bytes::new()));
-        }
-        let ours = head.write(&written[hypers.clone()]);
-        answer.head = None;
-        if answer.interim.is_empty() {
-            return Some((hypers, ours));
-        }
-        let mut interim = std::mem::take(&mut answer.interim);
-        interim.extend_from_slice(&ours);
-        Some((hypers, interim.into()))
-    }
-
-    fn answer(&self) -> MutexGuard<'_, Answer> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that the answer is complete, so that the next head may be read.
-    pub(crate) fn answered(&self) {
-        self.is_answering.store(false, Ordering::Release);
-        if let Some(reader) = self.reader().take() {
-            reader.wake();
-        }
-    }
-
-    /// Has `reader` woken when the answer is complete. The socket does not do that where what comes next was already
-    /// read from it.
-    pub(super) fn wake_when_answered(&self, reader: &Waker) {
-        *self.reader() = Some(reader.clone());
-    }
-
-    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns whether a request waits for the end of its answer.
-    pub fn is_answering(&self) -> bool {
-        self.is_answering.load(Ordering::Acquire)
-    }
-
-    pub(super) fn refuse(&self, refusal: Refusal) {
-        // The first one stands: nothing is read after it.
-        let _ = self.refusal.set(refusal);
+    fn interim(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,9 @@
-//! One raw request head: where it ends, what it says about framing, and what must be rewritten or refused.
+//! One raw request head: where it ends, what it says about framing, and what must be encoded or refused.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 
 use super::{Refusal, target};
 use crate::proxy::{
@@ -6,21 +11,58 @@ use crate::proxy::{
     framing::Framing,
 };
 
-/// A head that hyper may read.
+/// A head that can be read in one way.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Treated {
-    pub(super) framing: Framing,
-    /// Its fields, as it came.
-    pub(super) lines: Vec<Line>,
-    /// The head in other bytes, where it could not stay as it was.
-    pub(super) rewritten: Option<Vec<u8>>,
+pub(in crate::proxy) struct Treated {
+    pub(in crate::proxy) framing: Framing,
+    /// Its fields.
+    pub(in crate::proxy) lines: Vec<Line>,
+    /// The method's place.
+    pub(super) method: Range<usize>,
+    /// The target's place.
+    pub(super) target: Range<usize>,
+    /// The target in other bytes, where `http::Uri` would not take it as it is.
+    pub(super) encoded: Option<Vec<u8>>,
+    /// HTTP/1.0; all later ones are HTTP/1.1.
+    pub(in crate::proxy) is_old: bool,
+}
+
+impl Treated {
+    /// Returns the request whose head this is, as everybody behind the proxy knows one. `head`: what was treated.
+    ///
+    /// # Errors
+    /// [`Refusal::Bad`], if its method is none.
+    pub(in crate::proxy) fn parts(&self, head: &Bytes) -> Result<request::Parts, Refusal> {
+        let target = match &self.encoded {
+            Some(encoded) => Bytes::copy_from_slice(encoded),
+            None => head.slice(self.target.clone()),
+        };
+        let mut headers = HeaderMap::with_capacity(self.lines.len());
+        for line in &self.lines {
+            let name = HeaderName::from_bytes(line.name(head));
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value(head)));
+            headers.append(
+                name.map_err(|_| Refusal::Bad)?,
+                value.map_err(|_| Refusal::Bad)?,
+            );
+        }
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::from_bytes(&head[self.method.clone()]).map_err(|_| Refusal::Bad)?;
+        parts.uri = Uri::from_maybe_shared(target).map_err(|_| Refusal::Bad)?;
+        parts.version = match self.is_old {
+            true => Version::HTTP_10,
+            false => Version::HTTP_11,
+        };
+        parts.headers = headers;
+        Ok(parts)
+    }
 }
 
 /// Finds the end of the head in `bytes`, which begin with its first line; `scanned` of them were looked at before.
 ///
 /// # Errors
 /// [`Refusal::Bad`] for a line that ends in LF alone, at once: nobody needs to wait for the rest.
-pub(super) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Refusal> {
+pub(in crate::proxy) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Refusal> {
     for found in memchr::memchr_iter(b'\n', &bytes[scanned..]) {
         let at = scanned + found;
         if at == 0 || bytes[at - 1] != b'\r' {
@@ -35,11 +77,11 @@ pub(super) fn end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Refusal
 
 /// Reads a whole head, the empty line included.
 ///
-/// What hyper refuses anyway (a method that is none) is left to it.
+/// Whether the method is one is found out by [`Treated::parts`].
 ///
 /// # Errors
 /// [`Refusal`] for what could be read in two ways, and for what we do not serve.
-pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> {
+pub(in crate::proxy) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> {
     debug_assert!(head.ends_with(b"\r\n\r\n"));
     let request_line = match memchr::memchr(b'\n', head) {
         Some(feed) => &head[..feed - 1],
@@ -75,27 +117,14 @@ pub(super) fn treat(head: &[u8], fields_max: usize) -> Result<Treated, Refusal> 
     }
     let framing = fields.framing(minor)?;
     let encoded = target::treat(method, raw_target, fields.host)?;
-    if encoded.is_none() && minor <= b'1' {
-        return Ok(Treated {
-            framing,
-            lines,
-            rewritten: None,
-        });
-    }
-    let mut rewritten = Vec::with_capacity(head.len() + 64);
-    rewritten.extend_from_slice(method);
-    rewritten.push(b' ');
-    rewritten.extend_from_slice(encoded.as_deref().unwrap_or(raw_target));
-    rewritten.extend_from_slice(if minor == b'0' {
-        b" HTTP/1.0"
-    } else {
-        b" HTTP/1.1"
-    });
-    rewritten.extend_from_slice(&head[request_line.len()..]);
+    let target_start = method.len() + 1;
     Ok(Treated {
         framing,
         lines,
-        rewritten: Some(rewritten),
+        method: 0..method.len(),
+        target: target_start..target_start + raw_target.len(),
+        encoded,
+        is_old: minor == b'0',
     })
 }
 

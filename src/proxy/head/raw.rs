@@ -7,10 +7,10 @@ use http::{HeaderName, HeaderValue, Request, request};
 use super::Link;
 use crate::proxy::fields::{Head, split};
 
-/// A request head as the client sent it, for whoever sends it on: hyper's maps keep neither the order of repeated
+/// A request head as the client sent it, for whoever sends it on: maps keep neither the order of repeated
 /// fields nor a target that `http::Uri` refuses.
 ///
-/// It is an extension of the request that hyper read from it, so it has been found well-formed.
+/// It is an extension of the request that was made of it, so it has been found well-formed.
 #[derive(Clone, Debug)]
 pub struct RawHead {
     head: Head,
@@ -46,7 +46,7 @@ impl RawHead {
         Self::new(Head::new(head.into(), lines))
     }
 
-    pub(super) fn on(self, link: Arc<Link>) -> Self {
+    pub(in crate::proxy) fn on(self, link: Arc<Link>) -> Self {
         Self {
             link: Some(link),
             ..self

@@ -6,7 +6,7 @@ use crate::proxy::fields;
 /// The longest target that `http::Uri` takes, in bytes.
 const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
 
-/// Returns the target as hyper shall read it, or `None` where it may stay as it is.
+/// Returns the target as `http::Uri` takes it, or `None` where it may stay as it is.
 ///
 /// # Errors
 /// [`Refusal::Bad`] for what has no one meaning (a control byte, another authority than the Host's, neither a path nor

@@ -32,7 +32,7 @@ pub(crate) enum RequestBody {
 
 impl RequestBody {
     /// `waits`: nothing is sent before [`Upload::go_on`], or before it was waited for too long. The client's own
-    /// `100 Continue` is written by hyper when the body is first asked for, so it comes no earlier than the upstream's.
+    /// `100 Continue` is written when the body is first asked for, so it comes no earlier than the upstream's.
     ///
     /// `rate`: how many bytes a second the client must send; 0: any.
     pub(crate) fn new(body: ClientBody, waits: bool, rate: u64) -> Self {

@@ -3,21 +3,20 @@
 use std::{
     future::poll_fn,
     io,
-    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::Body as _;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use super::{Keeping, RequestBody, Upload, UpstreamStream};
 use crate::proxy::{
     BodyError,
     answer::{AnswerHead, Unreadable},
-    framing::{Encoder, Framing, Outbox, TooShort},
+    framing::{Encoder, Framing, Inbox, Outbox, TooShort},
     timer::Deadline,
     upstreams::Lent,
 };
@@ -59,13 +58,13 @@ impl From<Unreadable> for ExchangeError {
 pub(crate) struct Upstream {
     io: UpstreamStream,
     /// What was read and not looked at.
-    pub(super) read: BytesMut,
-    /// How much is read at once: more, the more there was.
-    read_size: usize,
+    pub(super) read: Inbox,
     /// What is left of a request.
     sending: Option<Sending>,
     /// A request was not sent whole.
     has_failed: bool,
+    /// That was how the connection's end was heard of, which is told only once.
+    pub(super) was_reset: bool,
     deadline: Deadline,
     /// Where it goes when the answer has ended.
     pub(super) keeping: Option<Keeping>,
@@ -90,10 +89,10 @@ impl Upstream {
     pub(crate) fn new(io: UpstreamStream) -> Self {
         Self {
             io,
-            read: BytesMut::new(),
-            read_size: READ_BYTES_MIN,
+            read: Inbox::default(),
             sending: None,
             has_failed: false,
+            was_reset: false,
             deadline: Deadline::default(),
             keeping: None,
             is_kept: false,
@@ -119,7 +118,7 @@ impl Upstream {
         within: Duration,
         mut interim: impl FnMut(AnswerHead),
     ) -> Result<(AnswerHead, Framing), ExchangeError> {
-        debug_assert!(self.read.is_empty() && self.sending.is_none());
+        debug_assert!(self.read.bytes.is_empty() && self.sending.is_none());
         if asked.only_once && self.is_kept && self.io.is_readable_now() {
             // What is said without being asked is a goodbye at best.
             return Err(ExchangeError::Unsent);
@@ -142,7 +141,7 @@ impl Upstream {
                 return Poll::Ready(Err(ExchangeError::Body(error)));
             }
             loop {
-                while let Some(head) = AnswerHead::take(&mut self.read, &mut scanned)? {
+                while let Some(head) = AnswerHead::take(&mut self.read.bytes, &mut scanned)? {
                     if !head.is_interim() {
                         let framing = head.framing(asked.is_head, asked.may_switch)?;
                         return Poll::Ready(Ok((head, framing)));
@@ -194,6 +193,7 @@ impl Upstream {
             Err(SendError::Io(error)) => {
                 tracing::debug!(%error, "the upstream takes no more of a request: {error}");
                 self.has_failed = true;
+                self.was_reset = error.kind() == io::ErrorKind::ConnectionReset;
                 Poll::Ready(Ok(()))
             }
             Err(SendError::Body(error)) => {
@@ -205,35 +205,17 @@ impl Upstream {
 
     /// Reads more; 0 bytes are the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.read_size == READ_BYTES_MIN {
-            // Not into a buffer of its own: most answers are small, and many connections wait.
-            let mut room = [MaybeUninit::uninit(); READ_BYTES_MIN];
-            let mut room = ReadBuf::uninit(&mut room);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
-            self.read.extend_from_slice(room.filled());
-            return Poll::Ready(Ok(self.read_more(room.filled().len())));
-        }
-        self.read.reserve(self.read_size);
-        let reading = tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read);
-        let len = ready!(reading)?;
-        Poll::Ready(Ok(self.read_more(len)))
-    }
-
-    fn read_more(&mut self, len: usize) -> usize {
-        if len >= self.read_size {
-            self.read_size = (self.read_size * 2).min(READ_BYTES_MAX);
-        }
-        len
+        self.read.poll_read(&mut self.io, cx)
     }
 
     /// Returns whether the next request may be sent, now that the answer was read whole: nothing is left of either.
     pub(super) fn is_ready(&self) -> bool {
-        self.sending.is_none() && !self.has_failed && self.read.is_empty()
+        self.sending.is_none() && !self.has_failed && self.read.bytes.is_empty()
     }
 
     /// Returns the socket, and what was read from it behind the answer's head.
     pub(crate) fn into_parts(self) -> (UpstreamStream, Bytes) {
-        (self.io, self.read.freeze())
+        (self.io, self.read.bytes.freeze())
     }
 }
 
@@ -309,10 +291,6 @@ impl Sending {
 }
 
 const CONTINUE: u16 = 100;
-
-/// How much is read at once, in bytes.
-const READ_BYTES_MIN: usize = 8 << 10;
-const READ_BYTES_MAX: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,17 @@ impl UpstreamBody {
         body
     }
 
+    /// Goes on with the request, while nobody takes the answer: there are clients that read no answer before they have sent all.
+    pub(in crate::proxy) fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_send(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     fn keep_if_ended(&mut self) {
         if !self.decoder.is_end() {
             return;
@@ -56,6 +67,7 @@ impl UpstreamBody {
             && let Some(Keeping { pool, advised }) = upstream.keeping.take()
             && upstream.is_ready()
         {
+            upstream.read.rest();
             upstream.is_kept = true;
             upstream.lent = None;
             pool.keep(upstream, advised);
@@ -110,7 +122,7 @@ fn poll_part(
         return Poll::Ready(Err(error));
     }
     loop {
-        if let Some(frame) = decoder.decode(&mut upstream.read)? {
+        if let Some(frame) = decoder.decode(&mut upstream.read.bytes)? {
             return Poll::Ready(Ok(Some(frame)));
         }
         if decoder.is_end() {
@@ -118,8 +130,8 @@ fn poll_part(
         }
         if ready!(upstream.poll_read(cx))? == 0 {
             return Poll::Ready(match decoder.may_end() {
-                true => Ok(None),
-                false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                true if !upstream.was_reset => Ok(None),
+                _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             });
         }
     }

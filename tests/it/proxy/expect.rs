@@ -58,10 +58,10 @@ async fn expect_is_passed_on_and_the_upstream_refuses() {
     let (_front, mut client, mut peer) = expecting().await;
     peer.send("HTTP/1.1 417 No\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nno")
         .await;
-    // The body was never asked for, and no word of a connection that stays: it cannot.
+    // The body was never asked for: so the connection cannot stay, which is said.
     assert_eq!(
         client.rest().await,
-        "HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno"
+        "HTTP/1.1 417 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"
     );
 }
 

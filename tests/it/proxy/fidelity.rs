@@ -103,7 +103,12 @@ impl Rules {
         self.apply("version", &mut direct, |message| {
             message.set_version(version)
         });
-        let stays = asked.stays();
+        let ends_at_close = match direct.framing {
+            Framing::Close => is_old || direct.tokens("transfer-encoding").next().is_some(),
+            Framing::Chunked => is_old,
+            _ => false,
+        };
+        let stays = asked.stays() && !ends_at_close;
         let says_it_stays = direct
             .tokens("connection")
             .any(|token| token == "keep-alive");
@@ -127,11 +132,12 @@ impl Rules {
         self.apply("two-lengths", &mut direct, Message::keep_one_length);
         self.apply("framing", &mut direct, |message| {
             match (message.framing, is_old) {
+                (Framing::Close, false) if ends_at_close => (),
                 (Framing::Close, false) => {
                     message.framing = Framing::Chunked;
                     message.push("Transfer-Encoding", "chunked");
                 }
-                (Framing::Chunked, true) => {
+                (Framing::Chunked | Framing::Close, true) => {
                     message.framing = Framing::Close;
                     message.trailers.clear();
                     message.drop_fields(|name, _| matches!(name, "transfer-encoding" | "trailer"));

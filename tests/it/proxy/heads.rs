@@ -24,7 +24,7 @@ async fn ambiguity_is_refused_and_the_connection_closed() {
         "GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n",
         "GET http://other.example/ HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h\r\nX: \0\r\n\r\n",
-        // These two hyper refuses.
+        // No method; a blank behind a name.
         "G@T / HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h\r\nX : a\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

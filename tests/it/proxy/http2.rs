@@ -14,7 +14,7 @@ use super::stage::{Forwarding, Front, PATIENCE, Upstream};
 use crate::support::secure::{Files, Identity};
 
 /// A listener in clear that takes HTTP/2 by prior knowledge.
-fn clear(upstream: &Upstream) -> Front {
+pub(super) fn clear(upstream: &Upstream) -> Front {
     let settings = settings(|_| ());
     Front::start(Forwarding::new(upstream.settings()), settings)
 }
@@ -48,7 +48,7 @@ fn secure(upstream: &Upstream, identity: &Identity) -> Front {
     Front::start(Forwarding::new(upstream.settings()), settings)
 }
 
-fn request(method: Method, target: &str) -> Request<()> {
+pub(super) fn request(method: Method, target: &str) -> Request<()> {
     let request = Request::builder().method(method);
     let request = request.uri(format!("http://h{target}"));
     request.body(()).expect("a request")

@@ -83,7 +83,8 @@ impl Upstream {
 /// Either side of a raw connection.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
-    read: Vec<u8>,
+    /// What was read and not taken.
+    pub(crate) read: Vec<u8>,
 }
 
 impl Peer {

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -16,7 +16,7 @@ use super::StreamIo;
 use crate::{
     front::listener::{Answer, Service, Session, TakenSocket},
     proxy::{
-        ClientInfo, Link, ProxyBody, Refusal,
+        BodyError, ClientInfo, Link, ProxyBody, Refusal,
         http2::{self, Http2Request},
     },
 };
@@ -149,26 +149,25 @@ impl Reply {
 }
 
 /// Sends a body, as fast as the client takes it.
-async fn send(body: ProxyBody, mut sending: SendStream<Bytes>) -> Outcome {
-    let mut body = pin!(body);
+async fn send(mut body: ProxyBody, mut sending: SendStream<Bytes>) -> Outcome {
     loop {
-        let next = poll_fn(|cx| poll_or_reset(&mut sending, cx, |cx| body.as_mut().poll_frame(cx)));
+        let next =
+            poll_fn(|cx| poll_or_reset(&mut sending, cx, |cx| Pin::new(&mut body).poll_frame(cx)));
         let Some(next) = next.await else {
             return Outcome::Cancelled;
         };
         let sent = match next {
             None => sending.send_data(Bytes::new(), true),
-            Some(Err(error)) => {
-                // The client must not take what there is for the whole.
-                tracing::debug!(%error, "an answer has broken off: {error}");
-                sending.send_reset(Reason::INTERNAL_ERROR);
-                return Outcome::Done;
-            }
+            Some(Err(error)) => return broken_off(sending, &error),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     let is_last = body.is_end_stream();
-                    if !data.is_empty() && !has_room(&mut sending).await {
-                        return Outcome::Cancelled;
+                    if !data.is_empty() {
+                        match has_room(&mut sending, &mut body).await {
+                            Ok(true) => (),
+                            Ok(false) => return Outcome::Cancelled,
+                            Err(error) => return broken_off(sending, &error),
+                        }
                     }
                     match sending.send_data(data, is_last) {
                         Ok(()) if !is_last => continue,
@@ -188,21 +187,38 @@ async fn send(body: ProxyBody, mut sending: SendStream<Bytes>) -> Outcome {
     }
 }
 
-/// Waits until the client takes at least a byte; says whether it will take any more at all.
+/// Ends an answer of which the client must not take what there is for the whole.
+fn broken_off(mut sending: SendStream<Bytes>, error: &BodyError) -> Outcome {
+    tracing::debug!(%error, "an answer has broken off: {error}");
+    sending.send_reset(Reason::INTERNAL_ERROR);
+    Outcome::Done
+}
+
+/// Waits until the client takes at least a byte; says whether it will take any more at all. The request goes on meanwhile: there
+/// are clients that take no answer before they have sent all.
+///
+/// # Errors
+/// The request broke off.
 ///
 /// The window is claimed only once there is something for it: what one stream keeps in reserve, others on the connection
 /// cannot have.
-async fn has_room(sending: &mut SendStream<Bytes>) -> bool {
+async fn has_room(
+    sending: &mut SendStream<Bytes>,
+    body: &mut ProxyBody,
+) -> Result<bool, BodyError> {
     if sending.capacity() > 0 {
-        return true;
+        return Ok(true);
     }
     sending.reserve_capacity(1);
     poll_fn(|cx| {
         loop {
+            if let Poll::Ready(Err(error)) = body.poll_upload(cx) {
+                return Poll::Ready(Err(error));
+            }
             match ready!(sending.poll_capacity(cx)) {
                 Some(Ok(0)) => (),
-                Some(Ok(_)) => return Poll::Ready(true),
-                Some(Err(_)) | None => return Poll::Ready(false),
+                Some(Ok(_)) => return Poll::Ready(Ok(true)),
+                Some(Err(_)) | None => return Poll::Ready(Ok(false)),
             }
         }
     })

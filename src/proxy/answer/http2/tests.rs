@@ -15,7 +15,7 @@ fn told(head: &Response<()>) -> String {
     format!("{}\n{}", head.status().as_u16(), fields.collect::<String>())
 }
 
-/// `raw`: the head as the upstream wrote it; `body`: what hyper has made of the body.
+/// `raw`: the head as the upstream wrote it; `body`: what there is of the body.
 #[track_caller]
 fn check(method: Method, raw: &str, body: &'static str, expected: &str) {
     let head = AnswerHead::read(raw.to_owned().into()).expect("a head");

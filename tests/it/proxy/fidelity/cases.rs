@@ -261,7 +261,7 @@ const ANSWER_FIELDS: [&str; 22] = [
     "A: 1\r\nB: 2\r\nA: 3",
 ];
 
-const ANSWERS: [&str; 18] = [
+const ANSWERS: [&str; 19] = [
     "HTTP/1.1 204 No Content\r\nX: 1\r\n\r\n",
     "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 9\r\n\r\n",
@@ -273,6 +273,7 @@ const ANSWERS: [&str; 18] = [
     "HTTP/1.1 200 OK\r\ntransfer-ENCODING: chunked\r\nX: behind\r\n\r\n2;a=b\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n\u{1f}\u{8b}\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n\u{1f}\u{8b} to the end",
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1 200 OK\nContent-Length: 2\nX: 1\n\nok",
     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
