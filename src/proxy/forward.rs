@@ -184,20 +184,34 @@ impl Forwarder {
         client: &ClientInfo,
     ) -> Result<Forwarded, ProxyError> {
         let mut route = self.upstreams.route();
-        let upstream = route.fresh_only().await?;
-        let manner = &self.manners[route.index()];
-        let outgoing = headers::for_upstream(parts, head, Intent::Switch, client, manner);
         let side = ClientSide::new(parts, head, None);
-        let asked = Asked {
-            head: &outgoing,
-            is_head: side.is_head,
-            may_switch: true,
-            only_once: true,
+        let mut repeats = parts.method.is_idempotent();
+        let opened = loop {
+            let upstream = route.fresh_only().await?;
+            let manner = &self.manners[route.index()];
+            let outgoing = headers::for_upstream(parts, head, Intent::Switch, client, manner);
+            let asked = Asked {
+                head: &outgoing,
+                is_head: side.is_head,
+                may_switch: true,
+                only_once: true,
+            };
+            let within = route.pool().settings().response_timeout;
+            match tunnel::open(upstream, asked, within).await {
+                Ok(opened) => break opened,
+                Err(ExchangeError::Unsent) => route.move_on(closed_at_once())?,
+                Err(ExchangeError::Broken(error)) if repeats && route.may_repeat(false) => {
+                    repeats = false;
+                    route.repeat(Some(&ProxyError::Broken(error)));
+                }
+                Err(error) => {
+                    let error = proxy_error(error);
+                    route.failed(&error);
+                    return Err(error);
+                }
+            }
         };
-        let within = route.pool().settings().response_timeout;
-        let opened = tunnel::open(upstream, asked, within).await;
-        let opened = opened.map_err(proxy_error);
-        match opened.inspect_err(|error| route.failed(error))? {
+        match opened {
             Opened::Switched(tunnel) => {
                 route.answered(StatusCode::SWITCHING_PROTOCOLS);
                 Ok(Forwarded::Tunnel(tunnel))

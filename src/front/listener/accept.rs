@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
 };
 
 use super::{
@@ -179,6 +180,9 @@ impl<S: Service> Acceptor<S> {
                 Some((Ok((stream, peer)), permit)) => {
                     backoff = BACKOFF_MIN;
                     self.serve(stream, peer, permit);
+                    // What else there is to do on this thread comes first: so a thread takes what it has time for, and leaves the
+                    // rest to the others.
+                    yield_now().await;
                 }
                 Some((Err(error), _)) if is_of_the_connection(&error) => (),
                 Some((Err(error), _)) => {

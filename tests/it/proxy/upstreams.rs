@@ -279,6 +279,41 @@ async fn an_answer_that_is_late_is_waited_for_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_tunnel_goes_elsewhere_once_where_nobody_answers() {
+    let upstreams = [
+        Upstream::bind().await,
+        Upstream::bind().await,
+        Upstream::bind().await,
+    ];
+    let asking = |method: &str| {
+        format!(
+            "{method} /chat HTTP/1.1\r\nHost: h\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n"
+        )
+    };
+    // What may be sent twice, and what may not.
+    for (method, tries) in [("GET", 2), ("POST", 1)] {
+        let front = Front::forwarding(among(upstreams.each_ref().map(at)));
+        let mut client = front.client().await;
+        client.send(asking(method)).await;
+        for upstream in &upstreams[..tries] {
+            let mut peer = upstream.accept().await;
+            peer.head().await;
+        }
+        assert!(client.head().await.starts_with("HTTP/1.1 502 "), "{method}");
+    }
+    let front = Front::forwarding(among(upstreams.each_ref().map(at)));
+    let mut client = front.client().await;
+    client.send(asking("GET")).await;
+    upstreams[0].accept().await.head().await;
+    let mut tunnel = upstreams[1].accept().await;
+    tunnel.head().await;
+    tunnel
+        .send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\nhello")
+        .await;
+    client.until("hello").await;
+}
+
+#[tokio::test]
 async fn a_tunnel_goes_where_it_is_taken_and_counts_there() {
     let (one, mut two) = (Upstream::bind().await, Upstream::bind().await);
     let front = Front::forwarding(among([nobody().await, at(&one), at(&two)]));
