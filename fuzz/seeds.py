@@ -30,6 +30,10 @@ HEADS = [
     b"\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhiHEAD /b HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0A;x\r\n0123456789\r\n0\r\n"
+    b"T: 1\r\nt:2 \r\n\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: a, close\r\n\r\n",
 ]
 
 

@@ -8,7 +8,8 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 /// All trailers of a body together, in bytes.
 const TRAILERS_BYTES_MAX: usize = 32 << 10;
 
-/// All extensions of the chunks of a body together, in bytes: nobody reads them, and they cost us as much as data do.
+/// All extensions of the chunks of a body together, and the blanks before them, in bytes: nobody reads them, and they cost us as
+/// much as data do.
 const EXTENSIONS_BYTES_MAX: usize = 16 << 10;
 
 const _: () = assert!(LINE_BYTES_MAX <= TRAILERS_BYTES_MAX);
@@ -100,13 +101,16 @@ impl Follow {
             _ => (),
         }
         let mut at = 0;
-        if notes.extension_bytes > EXTENSIONS_BYTES_MAX {
-            return Err(Malformed);
-        }
         while at < bytes.len() && !matches!(self, Self::Chunk { .. } | Self::End) {
             match self {
                 Self::Trailer { .. } | Self::TrailerFeed { .. } => notes.trailers.push(bytes[at]),
-                Self::Extension { .. } | Self::SizeBlank { .. } => notes.extension_bytes += 1,
+                Self::SizeBlank { .. } | Self::Extension { .. } => {
+                    notes.extension_bytes += 1;
+                    // At each byte: else it would depend on the pieces that a body comes in.
+                    if notes.extension_bytes > EXTENSIONS_BYTES_MAX {
+                        return Err(Malformed);
+                    }
+                }
                 _ => (),
             }
             *self = self.step(bytes[at])?;

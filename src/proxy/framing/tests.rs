@@ -84,9 +84,17 @@ fn data_and_trailers_come_out_however_they_come_in() {
 #[test]
 fn what_nobody_reads_is_bounded() {
     let chunk = |extension: usize| format!("1;{}\r\nx\r\n", "e".repeat(extension));
-    let many = |count| format!("{}0\r\n\r\n", chunk(1000).repeat(count));
-    assert!(decoded(Framing::Chunked, &many(16), 500).is_some());
-    assert_eq!(decoded(Framing::Chunked, &many(20), 500), None);
+    // All together, be it at the last one, and however it comes.
+    let blank = |blanks: usize| format!("1{}\r\nx\r\n", " ".repeat(blanks));
+    for unread in [chunk(8000).repeat(2), blank(8000).repeat(2)] {
+        for (last, is_taken) in [(300, true), (500, false)] {
+            let body = format!("{unread}0;{}\r\n\r\n", "e".repeat(last));
+            for piece in [1, 500, body.len()] {
+                let decoded = decoded(Framing::Chunked, &body, piece);
+                assert_eq!(decoded.is_some(), is_taken, "{last} {piece}");
+            }
+        }
+    }
     let long = |len| format!("{}0\r\n\r\n", chunk(len));
     assert!(decoded(Framing::Chunked, &long(8000), 500).is_some());
     assert_eq!(decoded(Framing::Chunked, &long(9000), 500), None);
