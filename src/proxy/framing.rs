@@ -8,12 +8,7 @@ mod follow;
 mod inbox;
 mod outbox;
 
-pub(super) use self::{
-    decoder::Decoder,
-    encoder::{Encoder, TooShort},
-    inbox::Inbox,
-    outbox::Outbox,
-};
+pub(super) use self::{decoder::Decoder, encoder::Encoder, inbox::Inbox, outbox::Outbox};
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 
 use super::{
     answer::AnswerHead,
-    framing::{Encoder, Framing},
+    framing::Encoder,
     pool::{Asked, ExchangeError, RequestBody, Upstream, UpstreamBody, UpstreamStream},
     upstreams::Lent,
 };
@@ -70,8 +70,7 @@ pub(super) async fn open(
     asked: Asked<'_>,
     within: Duration,
 ) -> Result<Opened, ExchangeError> {
-    let encoder = Encoder::new(Framing::Length(0), std::iter::empty());
-    let mut body = Some((RequestBody::Empty, encoder));
+    let mut body = Some((RequestBody::Empty, Encoder::nothing()));
     let exchange = upstream.exchange(asked, &mut body, within, |_| ());
     let (head, framing) = exchange.await?;
     if head.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -1,17 +1,22 @@
 //! A body as it goes to a socket.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
+use hyper::body::Body;
 
 use super::{Framing, Outbox};
-use crate::proxy::fields::CRLF;
+use crate::proxy::{BodyError, fields::CRLF};
 
 /// A body ended before its length, or has more than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body has not the length that its head says")]
-pub(crate) struct TooShort;
+pub(crate) struct WrongLength;
 
 /// Puts a body on its way.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(crate) struct Encoder {
     framing: Framing,
     /// The trailers that its head names.
     trailers: HashSet<HeaderName>,
+    /// All of the body is in the outbox, or has left it.
+    has_ended: bool,
 }
 
 impl Encoder {
@@ -29,24 +36,77 @@ impl Encoder {
         Self {
             framing,
             trailers: names.filter(is_sound_trailer).collect(),
+            has_ended: false,
         }
+    }
+
+    /// For a message without a body, whatever there is of one.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            framing: Framing::Length(0),
+            trailers: HashSet::new(),
+            has_ended: true,
+        }
+    }
+
+    /// Returns whether all of the body has been put on its way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Takes from `body` what there is room for. Pending, if there is more room than body.
+    ///
+    /// # Errors
+    /// The body's own, and [`WrongLength`].
+    pub(crate) fn poll_fill<B>(
+        &mut self,
+        body: &mut B,
+        outbox: &mut Outbox,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>>
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Unpin,
+    {
+        while outbox.has_room() && !self.has_ended {
+            let frame = match body.is_end_stream() {
+                true => None,
+                false => ready!(Pin::new(&mut *body).poll_frame(cx)),
+            };
+            let Some(frame) = frame else {
+                self.has_ended = true;
+                self.end(outbox)?;
+                break;
+            };
+            match frame?.into_data() {
+                Ok(data) => {
+                    self.has_ended = body.is_end_stream();
+                    self.data(data, self.has_ended, outbox)?;
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        self.trailers(&trailers, outbox);
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends data. `is_last`: nothing comes behind it.
     ///
     /// # Errors
-    /// [`TooShort`].
-    pub(crate) fn data(
+    /// [`WrongLength`].
+    pub(super) fn data(
         &mut self,
         data: Bytes,
         is_last: bool,
         outbox: &mut Outbox,
-    ) -> Result<(), TooShort> {
+    ) -> Result<(), WrongLength> {
         match &mut self.framing {
             Framing::Length(left) => {
-                *left = left.checked_sub(data.len() as u64).ok_or(TooShort)?;
+                *left = left.checked_sub(data.len() as u64).ok_or(WrongLength)?;
                 if is_last && *left > 0 {
-                    return Err(TooShort);
+                    return Err(WrongLength);
                 }
                 outbox.put(data, b"");
             }
@@ -69,7 +129,7 @@ impl Encoder {
     }
 
     /// Sends trailers, where they were named, and ends the body.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap, outbox: &mut Outbox) {
+    pub(super) fn trailers(&mut self, trailers: &HeaderMap, outbox: &mut Outbox) {
         if self.framing != Framing::Chunked {
             return;
         }
@@ -87,11 +147,11 @@ impl Encoder {
     /// Ends the body.
     ///
     /// # Errors
-    /// [`TooShort`].
-    pub(crate) fn end(&mut self, outbox: &mut Outbox) -> Result<(), TooShort> {
+    /// [`WrongLength`].
+    pub(super) fn end(&mut self, outbox: &mut Outbox) -> Result<(), WrongLength> {
         match self.framing {
             Framing::Length(0) | Framing::Close => Ok(()),
-            Framing::Length(_) => Err(TooShort),
+            Framing::Length(_) => Err(WrongLength),
             Framing::Chunked => {
                 outbox.put_slice(LAST_CHUNK);
                 self.framing = Framing::Length(0);

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use super::{Decoder, Encoder, Framing, Outbox, TooShort};
+use super::{Decoder, Encoder, Framing, Outbox, encoder::WrongLength};
 
 /// What is in `body`, read in pieces of `piece` bytes: its data, its trailers, what is left behind it. `None`: it is broken.
 fn decoded(framing: Framing, body: &str, piece: usize) -> Option<(String, String, String)> {
@@ -185,9 +185,9 @@ fn a_body_has_the_length_that_was_said() {
     let mut outbox = Outbox::default();
     let mut short = encoder(Framing::Length(4), "");
     assert_eq!(short.data(part.clone(), false, &mut outbox), Ok(()));
-    assert_eq!(short.end(&mut outbox), Err(TooShort));
+    assert_eq!(short.end(&mut outbox), Err(WrongLength));
     let mut long = encoder(Framing::Length(2), "");
-    assert_eq!(long.data(part, true, &mut outbox), Err(TooShort));
+    assert_eq!(long.data(part, true, &mut outbox), Err(WrongLength));
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
@@ -14,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Asked, Left, lock, reading::Reader};
 use crate::proxy::{
-    BodyError, ProxyBody,
+    ProxyBody,
     answer::{ClientHead, Word},
     fields::CRLF,
     framing::{Encoder, Framing, Outbox},
@@ -31,8 +30,6 @@ pub(super) struct Answering {
     ends_at_close: bool,
     encoder: Encoder,
     outbox: Outbox,
-    /// All of the body is in the outbox, or has left it.
-    has_ended: bool,
 }
 
 impl Answering {
@@ -45,9 +42,8 @@ impl Answering {
             asked,
             stays: asked.stays && may_stay,
             ends_at_close: false,
-            encoder: Encoder::new(Framing::Length(0), std::iter::empty()),
+            encoder: Encoder::nothing(),
             outbox: Outbox::default(),
-            has_ended: false,
         }
     }
 
@@ -81,9 +77,9 @@ impl Answering {
         }
         loop {
             // Without a lock: this may read the request's body.
-            let filled = self.poll_fill(cx);
+            let filled = self.encoder.poll_fill(&mut self.body, &mut self.outbox, cx);
             if filled.is_ready()
-                && !self.has_ended
+                && !self.encoder.has_ended()
                 && let Poll::Ready(Err(error)) = self.body.poll_upload(cx)
             {
                 return Poll::Ready(Err(io::Error::other(error)));
@@ -92,7 +88,7 @@ impl Answering {
             let written = reader.poll_write(&mut self.outbox, cx)?;
             match filled {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-                Poll::Ready(Ok(())) if self.has_ended && written.is_ready() => {
+                Poll::Ready(Ok(())) if self.encoder.has_ended() && written.is_ready() => {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(())) if written.is_ready() => (),
@@ -155,17 +151,13 @@ impl Answering {
         let takes_trailers = self.asked.takes_trailers && framing == Framing::Chunked;
         match upstreams {
             Some(head) => {
-                if takes_trailers {
-                    let named = head.head.trailers().flat_map(tokens);
-                    self.encoder = Encoder::new(framing, named);
-                } else {
-                    self.encoder = Encoder::new(framing, std::iter::empty());
-                }
+                let named = head.head.trailers().filter(|_| takes_trailers);
+                self.encoder = Encoder::new(framing, named.flat_map(tokens));
                 if let Some(interim) = link.take_interim() {
                     self.outbox.put_slice(&interim);
                 }
                 let head = head.write(&word);
-                // What is not small, or comes alone, need not be copied.
+                // What comes alone need not be copied.
                 match self.outbox.is_empty() && framing == Framing::Length(0) {
                     true => self.outbox.put_head(head),
                     false => self.outbox.put_slice(&head),
@@ -185,7 +177,9 @@ impl Answering {
                 self.outbox.put_slice(&head);
             }
         }
-        self.has_ended = framing == Framing::Length(0);
+        if framing == Framing::Length(0) {
+            self.encoder = Encoder::nothing();
+        }
     }
 
     fn has_body(&self, status: StatusCode) -> bool {
@@ -193,29 +187,6 @@ impl Answering {
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
         !(is_without || self.asked.is_head)
-    }
-
-    /// Takes from the body what there is room for. Pending, if there is more room than body.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while self.outbox.has_room() && !self.has_ended {
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
-                self.has_ended = true;
-                self.encoder.end(&mut self.outbox)?;
-                break;
-            };
-            match frame?.into_data() {
-                Ok(data) => {
-                    self.has_ended = self.body.is_end_stream();
-                    self.encoder.data(data, self.has_ended, &mut self.outbox)?;
-                }
-                Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
-                        self.encoder.trailers(&trailers, &mut self.outbox);
-                    }
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

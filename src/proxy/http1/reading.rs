@@ -343,7 +343,7 @@ where
 
     /// Reads what is there already, without waiting: whether something is, is to be known before the connection is closed.
     pub(super) fn look(&mut self, cx: &mut Context<'_>) {
-        if self.is_ended || self.has_unread() || matches!(self.place, Place::Broken) {
+        if self.is_ended || self.has_unread() {
             return;
         }
         match self.read.poll_read(&mut self.io, cx) {

@@ -9,14 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::Body as _;
 use tokio::io::AsyncWrite as _;
 
 use super::{Keeping, RequestBody, Upload, UpstreamStream};
 use crate::proxy::{
     BodyError,
     answer::{AnswerHead, Unreadable},
-    framing::{Encoder, Framing, Inbox, Outbox, TooShort},
+    framing::{Encoder, Framing, Inbox, Outbox},
     timer::Deadline,
     upstreams::Lent,
 };
@@ -80,8 +79,6 @@ struct Sending {
     outbox: Outbox,
     body: RequestBody,
     encoder: Encoder,
-    /// All of the body is in the outbox, or has left it.
-    has_ended: bool,
 }
 
 impl Upstream {
@@ -224,12 +221,6 @@ enum SendError {
     Body(BodyError),
 }
 
-impl From<TooShort> for SendError {
-    fn from(error: TooShort) -> Self {
-        Self::Body(error.into())
-    }
-}
-
 impl Sending {
     fn new(head: &Bytes, body: RequestBody, encoder: Encoder) -> Self {
         let mut outbox = Outbox::default();
@@ -241,7 +232,6 @@ impl Sending {
             outbox,
             body,
             encoder,
-            has_ended: false,
         }
     }
 
@@ -251,42 +241,16 @@ impl Sending {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         loop {
-            let filled = self.poll_fill(cx)?;
+            let filled = self.encoder.poll_fill(&mut self.body, &mut self.outbox, cx);
+            let filled = filled.map_err(SendError::Body)?;
             ready!(self.outbox.poll_write(io, cx)).map_err(SendError::Io)?;
-            if filled.is_ready() && !self.has_ended {
+            if filled.is_ready() && !self.encoder.has_ended() {
                 continue;
             }
             // TLS may keep what the socket did not take at once.
             ready!(Pin::new(&mut *io).poll_flush(cx)).map_err(SendError::Io)?;
             return filled.map(Ok);
         }
-    }
-
-    /// Takes from the body what there is room for. Pending, if there is more room than body.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        while self.outbox.has_room() && !self.has_ended {
-            let frame = match self.body.is_end_stream() {
-                true => None,
-                false => ready!(Pin::new(&mut self.body).poll_frame(cx)),
-            };
-            let Some(frame) = frame else {
-                self.has_ended = true;
-                self.encoder.end(&mut self.outbox)?;
-                break;
-            };
-            match frame.map_err(SendError::Body)?.into_data() {
-                Ok(data) => {
-                    let is_last = self.body.is_end_stream();
-                    self.encoder.data(data, is_last, &mut self.outbox)?;
-                }
-                Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
-                        self.encoder.trailers(&trailers, &mut self.outbox);
-                    }
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
